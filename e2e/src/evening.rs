@@ -3,7 +3,7 @@
 use serde_json::Value as Json;
 use std::io::Read;
 use std::net::TcpListener;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -27,7 +27,7 @@ impl Evening {
     /// The same, in a folder that may hold an earlier evening.
     pub fn start_in(folder: tempfile::TempDir) -> Self {
         let log = std::fs::File::create(folder.path().join("evening.log")).expect("a log file");
-        let mut command = Command::new(binary());
+        let mut command = Command::new(Self::binary());
         command.arg("quickstart").arg("--data-dir").arg(folder.path().join("data"));
         for flag in [
             "--edge-port",
@@ -46,6 +46,18 @@ impl Evening {
         evening
     }
 
+    /// The `antiphon` that `cargo xtask test` built, beside the test's own folder.
+    pub fn binary() -> PathBuf {
+        let test = std::env::current_exe().expect("the path of this test");
+        let binary = test.ancestors().nth(2).map_or_else(PathBuf::new, |folder| folder.join("antiphon"));
+        assert!(
+            binary.is_file(),
+            "build it first: cargo build --package antiphon-cli ({})",
+            binary.display()
+        );
+        binary
+    }
+
     /// One of the facts quickstart leaves in `quickstart.json`.
     pub fn fact(&self, name: &str) -> &str {
         self.facts[name].as_str().unwrap_or_else(|| panic!("no fact {name:?} in {}", self.facts))
@@ -62,8 +74,13 @@ impl Evening {
     }
 
     /// What it has printed so far, both streams.
-    pub fn log(&self) -> String {
+    pub fn printed(&self) -> String {
         std::fs::read_to_string(self.folder.path().join("evening.log")).unwrap_or_default()
+    }
+
+    /// What it has logged so far.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.data().join("quickstart.log")).unwrap_or_default()
     }
 
     /// Kills it without warning and gives back the folder, to start again in it.
@@ -133,8 +150,8 @@ impl Evening {
                 return;
             }
             let ended = self.child.try_wait().expect("wait");
-            assert!(ended.is_none(), "quickstart ended ({ended:?}): {}", self.log());
-            assert!(began.elapsed() < READY_WITHIN, "quickstart is not ready: {}", self.log());
+            assert!(ended.is_none(), "quickstart ended ({ended:?}): {}", self.printed());
+            assert!(began.elapsed() < READY_WITHIN, "quickstart is not ready: {}", self.printed());
             std::thread::sleep(Duration::from_millis(20));
         }
     }
@@ -176,18 +193,6 @@ pub fn output_within(mut command: Command, limit: Duration) -> std::process::Out
         thread.join().expect("reader").expect("read")
     };
     std::process::Output { status, stdout: join(stdout), stderr: join(stderr) }
-}
-
-/// The `antiphon` that `cargo xtask test` built, beside the test's own folder.
-fn binary() -> PathBuf {
-    let test = std::env::current_exe().expect("the path of this test");
-    let binary = test.ancestors().nth(2).map_or_else(PathBuf::new, |folder| folder.join("antiphon"));
-    assert!(
-        Path::new(&binary).is_file(),
-        "build it first: cargo build --package antiphon-cli ({})",
-        binary.display()
-    );
-    binary
 }
 
 fn free_port() -> u16 {
