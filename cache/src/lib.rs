@@ -1,1 +1,132 @@
-//! Empty for now.
+//! The tiers: chunks of encrypted objects, kept close to the listener.
+//!
+//! Promises
+//! - The bytes of an answer are those of one version of the object, whatever happens upstream meanwhile.
+//! - At most one fetch per missing chunk runs at a time, however many wait; neighbours are fetched in one
+//!   request. A listener who leaves neither restarts nor spoils it.
+//! - No chunk is kept before it is complete and checked.
+//! - Memory for bytes stays within its bound: kept, in flight and still being sent, all counted.
+//! - Everything waits for a limited time, under a name in [`RamConfig`].
+//!
+//! Does not know: HTTP, tokens, keys. The bytes are ciphertext and stay so.
+
+mod arena;
+mod body;
+mod budget;
+mod config;
+mod fault;
+mod fill;
+mod flight;
+mod meta;
+mod object;
+mod ram;
+mod reader;
+mod stats;
+mod tiers;
+mod upstream;
+
+pub use body::{Body, RangeReply, Source};
+pub use config::{CAPACITY_MIN, RamConfig};
+pub use fault::FetchError;
+pub use object::{ObjKey, ObjMeta, ObjName};
+pub use reader::Reader;
+pub use stats::Stats;
+pub use upstream::{Upstream, UpstreamError, UpstreamReply, Want};
+
+use antiphon_core::{RangeSpec, Span};
+use std::sync::Arc;
+use tiers::Tiers;
+use tokio::runtime::Handle;
+
+/// Chunks of objects in memory in front of one upstream.
+#[derive(Clone)]
+pub struct RangeCache {
+    tiers: Arc<Tiers>,
+}
+
+/// An answer that found its object changed before its first byte begins anew this often.
+const RESTARTS_MAX: u32 = 1;
+
+impl RangeCache {
+    /// An empty cache in front of `upstream`. Fetches run on `runtime`, so that they outlive whoever asked.
+    pub fn new(config: RamConfig, upstream: Arc<dyn Upstream>, runtime: Handle) -> Self {
+        Self { tiers: Tiers::new(&config, upstream, runtime) }
+    }
+
+    /// Answers from memory without waiting, or not at all: `Some` when the object is known and the first chunk
+    /// of the range is here. Chunks that are missing further on are fetched as the body gets there.
+    pub fn try_ram(&self, object: &ObjName, range: Option<RangeSpec>) -> Option<RangeReply> {
+        let meta = self.tiers.metas.known(object.key())?;
+        let span = match resolve(range, &meta) {
+            Resolved::Bytes(span) => span,
+            Resolved::EmptyObject => {
+                return Some(RangeReply::Granted {
+                    meta,
+                    span: None,
+                    source: Source::Ram,
+                    body: Body::Empty,
+                });
+            }
+            Resolved::PastEnd => return Some(RangeReply::Unsatisfiable { meta }),
+        };
+        let first = self.tiers.resident(object, &meta, span)?;
+        self.tiers.stats.hit();
+        let body = if first.len() as u64 == span.len() {
+            self.tiers.stats.served(Source::Ram, first.len());
+            Body::One(first, Source::Ram)
+        } else {
+            let tiers = Arc::clone(&self.tiers);
+            Body::Stream(Box::new(Reader::new(tiers, object.clone(), Arc::clone(&meta), span)))
+        };
+        Some(RangeReply::Granted { meta, span: Some(span), source: Source::Ram, body })
+    }
+
+    /// Answers from memory or upstream. Resolves when the object is known and the first bytes are here.
+    pub async fn get(&self, object: &ObjName, range: Option<RangeSpec>) -> Result<RangeReply, FetchError> {
+        if let Some(reply) = self.try_ram(object, range) {
+            return Ok(reply);
+        }
+        let mut restarts = 0;
+        loop {
+            match self.tiers.begin(object, range).await {
+                Err(error) if error.is_spoiled() && restarts < RESTARTS_MAX => restarts += 1,
+                Err(error) => {
+                    self.tiers.stats.failed(&error);
+                    return Err(error);
+                }
+                Ok(reply) => {
+                    self.tiers.stats.answered(&reply);
+                    return Ok(reply);
+                }
+            }
+        }
+    }
+
+    /// What is known about an object, asked from upstream if nothing is.
+    pub async fn head(&self, object: &ObjName) -> Result<Arc<ObjMeta>, FetchError> {
+        if let Some(meta) = self.tiers.metas.known(object.key()) {
+            return Ok(meta);
+        }
+        self.tiers.describe(object, None).await.map(|(meta, _)| meta)
+    }
+
+    /// Counters since the start, and the present size.
+    pub fn stats(&self) -> Stats {
+        self.tiers.snapshot()
+    }
+}
+
+/// What a request comes to once the object's length is known.
+pub(crate) enum Resolved {
+    Bytes(Span),
+    EmptyObject,
+    PastEnd,
+}
+
+/// A whole empty object has no bytes; a range of it cannot be satisfied (RFC 9110 §15.5.17).
+pub(crate) fn resolve(range: Option<RangeSpec>, meta: &ObjMeta) -> Resolved {
+    match range {
+        None => Span::whole(meta.total_len).map_or(Resolved::EmptyObject, Resolved::Bytes),
+        Some(spec) => spec.resolve(meta.total_len).map_or(Resolved::PastEnd, Resolved::Bytes),
+    }
+}

@@ -1,0 +1,135 @@
+//! What the cache counts.
+
+use crate::body::{RangeReply, Source};
+use crate::fault::FetchError;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Counters since the start, and the present size.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Answers that began with bytes from memory.
+    pub hits: u64,
+    /// Answers that began with bytes of another listener's fetch.
+    pub follows: u64,
+    /// Answers that had to begin a fetch.
+    pub misses: u64,
+    /// Refusals from memory of an earlier "not found".
+    pub negative_hits: u64,
+    /// Answers that could not begin.
+    pub failures: u64,
+    /// Requests made to upstream.
+    pub fetches: u64,
+    /// Fetches that failed, whatever the cause.
+    pub fetch_failures: u64,
+    /// Bytes received from upstream.
+    pub fetched_bytes: u64,
+    /// Bytes given out from memory.
+    pub ram_bytes: u64,
+    /// Bytes given out of fetches that others began.
+    pub flight_bytes: u64,
+    /// Bytes given out of fetches made for the answer.
+    pub upstream_bytes: u64,
+    /// Chunks that made room for others.
+    pub evictions: u64,
+    /// Fetches under way now.
+    pub flights: u64,
+    /// Chunks in memory now.
+    pub resident_chunks: u64,
+    /// Bytes of the chunks in memory now.
+    pub resident_bytes: u64,
+    /// Bytes counted against `capacity_bytes` now: resident, in flight, and evicted but still being sent.
+    pub used_bytes: u64,
+    /// `capacity_bytes` as it is applied.
+    pub capacity_bytes: u64,
+}
+
+#[derive(Default)]
+pub(crate) struct Counters {
+    hits: AtomicU64,
+    follows: AtomicU64,
+    misses: AtomicU64,
+    negative_hits: AtomicU64,
+    failures: AtomicU64,
+    fetches: AtomicU64,
+    fetch_failures: AtomicU64,
+    fetched_bytes: AtomicU64,
+    ram_bytes: AtomicU64,
+    flight_bytes: AtomicU64,
+    upstream_bytes: AtomicU64,
+    evictions: AtomicU64,
+}
+
+impl Counters {
+    pub fn hit(&self) {
+        add(&self.hits, 1);
+    }
+
+    pub fn answered(&self, reply: &RangeReply) {
+        match reply {
+            RangeReply::Granted { source, .. } => match source {
+                Source::Ram => add(&self.hits, 1),
+                Source::Flight => add(&self.follows, 1),
+                Source::Upstream => add(&self.misses, 1),
+                Source::Negative => add(&self.negative_hits, 1),
+            },
+            RangeReply::Unsatisfiable { .. } => {}
+        }
+    }
+
+    pub fn failed(&self, error: &FetchError) {
+        match error {
+            FetchError::Remembered(_) => add(&self.negative_hits, 1),
+            _ => add(&self.failures, 1),
+        }
+    }
+
+    pub fn served(&self, source: Source, bytes: usize) {
+        let counter = match source {
+            Source::Ram => &self.ram_bytes,
+            Source::Flight => &self.flight_bytes,
+            Source::Upstream => &self.upstream_bytes,
+            Source::Negative => return,
+        };
+        add(counter, bytes as u64);
+    }
+
+    pub fn fetch(&self) {
+        add(&self.fetches, 1);
+    }
+
+    pub fn fetch_failed(&self) {
+        add(&self.fetch_failures, 1);
+    }
+
+    pub fn fetched(&self, bytes: usize) {
+        add(&self.fetched_bytes, bytes as u64);
+    }
+
+    pub fn evicted(&self) {
+        add(&self.evictions, 1);
+    }
+
+    /// The counters; sizes are the caller's to fill in.
+    pub fn snapshot(&self) -> Stats {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Stats {
+            hits: read(&self.hits),
+            follows: read(&self.follows),
+            misses: read(&self.misses),
+            negative_hits: read(&self.negative_hits),
+            failures: read(&self.failures),
+            fetches: read(&self.fetches),
+            fetch_failures: read(&self.fetch_failures),
+            fetched_bytes: read(&self.fetched_bytes),
+            ram_bytes: read(&self.ram_bytes),
+            flight_bytes: read(&self.flight_bytes),
+            upstream_bytes: read(&self.upstream_bytes),
+            evictions: read(&self.evictions),
+            ..Stats::default()
+        }
+    }
+}
+
+fn add(counter: &AtomicU64, n: u64) {
+    counter.fetch_add(n, Ordering::Relaxed);
+}
