@@ -54,8 +54,9 @@ pub fn epoch_ends(asset: &AssetId, epoch: &Epoch, bump: u32) -> UnixTime {
     UnixTime((turns * EPOCH_SECS).saturating_sub(stagger_secs(asset)))
 }
 
-/// The epochs whose masters must exist at `now`: the last one of the slowest asset, which origins still
-/// serve, to the one that the fastest asset enters [`MASTERS_AHEAD_SECS`] after its next.
+/// The epochs whose masters must exist at `now`: from the last one of the slowest asset, which origins still
+/// serve, to the one that the fastest asset is in [`MASTERS_AHEAD_SECS`] later, and one more, so that an asset
+/// whose keys leaked can be bumped at once.
 pub fn epochs_needed(now: UnixTime) -> RangeInclusive<Epoch> {
     let epoch = |turns: u64| Epoch(u32::try_from(turns).unwrap_or(u32::MAX));
     let slowest = now.0 / EPOCH_SECS;

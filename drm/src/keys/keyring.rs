@@ -167,7 +167,7 @@ impl Keyring {
         fill: &mut dyn FnMut(&mut [u8]),
     ) -> Result<(), KeyringError> {
         let (first, last) = (epochs.start().0, epochs.end().0);
-        let present = self.epochs.range(epochs).count() as u64;
+        let present = self.epochs.keys().filter(|epoch| epochs.contains(epoch)).count() as u64;
         let asked = (u64::from(last) + 1).saturating_sub(first.into());
         let total = self.epochs.len() as u64 + asked - present;
         if total > EPOCHS_MAX as u64 {
