@@ -69,6 +69,11 @@ impl SlotWriter {
 }
 
 impl Slot {
+    /// How many bytes it holds when it is full.
+    pub fn len(&self) -> u64 {
+        self.len as u64
+    }
+
     /// Whether every byte is there.
     pub fn is_full(&self) -> bool {
         self.filled.load(Ordering::Acquire) == self.len
@@ -78,11 +83,6 @@ impl Slot {
     pub fn bytes(self: &Arc<Self>, start: usize, end: usize) -> Option<Bytes> {
         let there = start <= end && end <= self.filled.load(Ordering::Acquire);
         there.then(|| Bytes::from_owner(View { slot: Arc::clone(self), start, end }))
-    }
-
-    /// The whole buffer without a copy; `None` before it is full.
-    pub fn whole(self: &Arc<Self>) -> Option<Bytes> {
-        self.bytes(0, self.len)
     }
 }
 
@@ -127,11 +127,11 @@ mod tests {
         assert_eq!(writer.push(b"ab"), 2);
         assert_eq!(writer.slot().bytes(0, 2).as_deref(), Some(&b"ab"[..]));
         assert_eq!(writer.slot().bytes(0, 3), None);
-        assert_eq!(writer.slot().whole(), None);
+        assert!(!writer.slot().is_full());
         assert_eq!(writer.push(b"cde"), 2);
         assert_eq!(writer.push(b"e"), 0);
         assert!(writer.slot().is_full());
-        assert_eq!(writer.slot().whole().as_deref(), Some(&b"abcd"[..]));
+        assert_eq!(writer.slot().bytes(0, 4).as_deref(), Some(&b"abcd"[..]));
         assert_eq!(writer.slot().bytes(3, 2), None);
     }
 

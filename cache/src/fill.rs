@@ -9,7 +9,7 @@
 //!
 //! Does not know: listeners.
 
-use crate::arena::SlotWriter;
+use crate::arena::{Slot, SlotWriter};
 use crate::budget::Held;
 use crate::fault::FetchError;
 use crate::flight::{ContactLanding, Flight, Landing};
@@ -166,7 +166,7 @@ impl Tiers {
             }
             pouring.push(&piece)?;
             if check.is_none() {
-                pouring.keep_passed(|no, bytes| self.keep(flight, no, bytes));
+                pouring.keep_passed(|no, slot| self.keep(flight, no, slot));
             }
         }
         if pouring.received < span.len() {
@@ -175,12 +175,12 @@ impl Tiers {
         if check.is_some_and(|(digest, want)| digest.finish() != want) {
             return Err(FetchError::WrongDigest { span });
         }
-        pouring.keep_all(|no, bytes| self.keep(flight, no, bytes));
+        pouring.keep_all(|no, slot| self.keep(flight, no, slot));
         Ok(())
     }
 
-    fn keep(&self, flight: &Flight, no: ChunkNo, bytes: Bytes) {
-        self.ram.keep(ChunkKey { obj: flight.object.key(), no: no.0 }, flight.meta.ver, bytes);
+    fn keep(&self, flight: &Flight, no: ChunkNo, slot: Arc<Slot>) {
+        self.ram.keep(ChunkKey { obj: flight.object.key(), no: no.0 }, flight.meta.ver, slot);
     }
 
     async fn ask(&self, object: &ObjName, want: Want) -> Result<UpstreamReply, FetchError> {
@@ -247,22 +247,19 @@ impl<'a> Pouring<'a> {
     }
 
     /// Keeps the full chunks except the last one of the flight, which is not through before the body's end.
-    fn keep_passed(&mut self, keep: impl FnMut(ChunkNo, Bytes)) {
+    fn keep_passed(&mut self, keep: impl FnMut(ChunkNo, Arc<Slot>)) {
         self.keep_before(self.current.min(self.writers.len() - 1), keep);
     }
 
     /// Keeps all chunks; the body has ended well.
-    fn keep_all(&mut self, keep: impl FnMut(ChunkNo, Bytes)) {
+    fn keep_all(&mut self, keep: impl FnMut(ChunkNo, Arc<Slot>)) {
         self.keep_before(self.writers.len(), keep);
     }
 
-    fn keep_before(&mut self, end: usize, mut keep: impl FnMut(ChunkNo, Bytes)) {
+    fn keep_before(&mut self, end: usize, mut keep: impl FnMut(ChunkNo, Arc<Slot>)) {
         let chunks = self.flight.chunks().zip(&self.writers);
         for (no, writer) in chunks.take(end).skip(self.kept) {
-            match writer.slot().whole() {
-                Some(bytes) => keep(no, bytes),
-                None => debug_assert!(false, "{no} is to be kept before it is full"),
-            }
+            keep(no, Arc::clone(writer.slot()));
         }
         self.kept = self.kept.max(end);
     }

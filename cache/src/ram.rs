@@ -9,11 +9,12 @@
 //!
 //! Does not know: how the bytes got here, how much memory there is.
 
+use crate::arena::Slot;
 use crate::object::ChunkKey;
-use bytes::Bytes;
 use parking_lot::Mutex;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 /// The chunks in memory.
@@ -39,7 +40,8 @@ struct Shard {
 }
 
 struct Kept {
-    bytes: Bytes,
+    /// Full. Its readers are counted by the `Arc`.
+    slot: Arc<Slot>,
     ver: u64,
     /// How often it was asked for since it came or was last passed over, 3 at most.
     asked: u8,
@@ -80,11 +82,11 @@ impl Ram {
     }
 
     /// The chunk, if it is here in version `ver`; counts as asked for.
-    pub fn get(&self, key: ChunkKey, ver: u64) -> Option<Bytes> {
+    pub fn get(&self, key: ChunkKey, ver: u64) -> Option<Arc<Slot>> {
         let mut shard = self.shard(key).lock();
         let kept = shard.chunks.get_mut(&key).filter(|kept| kept.ver == ver)?;
         kept.asked = (kept.asked + 1).min(ASKED_MAX);
-        Some(kept.bytes.clone())
+        Some(Arc::clone(&kept.slot))
     }
 
     /// Whether the chunk is here in version `ver`; leaves no trace.
@@ -93,12 +95,13 @@ impl Ram {
     }
 
     /// Keeps a complete, checked chunk, in place of any other version of it.
-    pub fn keep(&self, key: ChunkKey, ver: u64, bytes: Bytes) {
-        let len = bytes.len() as u64;
-        let replaced = self.shard(key).lock().keep(key, ver, bytes);
+    pub fn keep(&self, key: ChunkKey, ver: u64, slot: Arc<Slot>) {
+        debug_assert!(slot.is_full(), "only complete chunks are kept");
+        let len = slot.len();
+        let replaced = self.shard(key).lock().keep(key, ver, slot);
         self.bytes.fetch_add(len, Ordering::Relaxed);
         match replaced {
-            Some(old) => self.bytes.fetch_sub(old.len() as u64, Ordering::Relaxed),
+            Some(old) => self.bytes.fetch_sub(old.len(), Ordering::Relaxed),
             None => self.chunks.fetch_add(1, Ordering::Relaxed),
         };
     }
@@ -106,9 +109,11 @@ impl Ram {
     /// Gives up one chunk; `false` when there is none.
     pub fn evict_one(&self) -> bool {
         let start = self.victim.fetch_add(1, Ordering::Relaxed);
-        let evicted = (0..SHARDS).find_map(|step| self.shards[(start + step) % SHARDS].lock().evict());
-        let Some(bytes) = evicted else { return false };
-        self.bytes.fetch_sub(bytes.len() as u64, Ordering::Relaxed);
+        let shards = || (0..SHARDS).map(|step| &self.shards[(start.wrapping_add(step)) % SHARDS]);
+        let newcomer = shards().find_map(|shard| shard.lock().evict_newcomer());
+        let evicted = newcomer.or_else(|| shards().find_map(|shard| shard.lock().evict_any()));
+        let Some(slot) = evicted else { return false };
+        self.bytes.fetch_sub(slot.len(), Ordering::Relaxed);
         self.chunks.fetch_sub(1, Ordering::Relaxed);
         true
     }
@@ -125,68 +130,91 @@ impl Ram {
 }
 
 impl Shard {
-    fn keep(&mut self, key: ChunkKey, ver: u64, bytes: Bytes) -> Option<Bytes> {
-        let len = bytes.len() as u64;
+    fn keep(&mut self, key: ChunkKey, ver: u64, slot: Arc<Slot>) -> Option<Arc<Slot>> {
+        let len = slot.len();
         if let Some(kept) = self.chunks.get_mut(&key) {
-            let old = std::mem::replace(&mut kept.bytes, bytes);
+            let old = std::mem::replace(&mut kept.slot, slot);
             kept.ver = ver;
-            let total = match kept.queue {
-                Queue::Small => &mut self.small_bytes,
-                Queue::Main => &mut self.main_bytes,
-            };
-            *total = *total + len - old.len() as u64;
+            let queue = kept.queue;
+            let total = self.bytes_of(queue);
+            *total = *total + len - old.len();
             return Some(old);
         }
         let queue = if self.ghosts.forget(key) { Queue::Main } else { Queue::Small };
         self.queue(queue, key, len);
-        self.chunks.insert(key, Kept { bytes, ver, asked: 0, queue });
+        self.chunks.insert(key, Kept { slot, ver, asked: 0, queue });
         None
     }
 
-    /// Gives up a chunk. Every step ends it, moves a chunk to the main queue, lowers a count, or passes over a chunk
-    /// that is being sent: giving that one up would free nothing.
-    fn evict(&mut self) -> Option<Bytes> {
-        let mut busy = self.chunks.len();
-        while busy > 0 {
-            let all = self.small_bytes + self.main_bytes;
-            let from_small = self.small_bytes * SMALL_SHARE > all || self.main.is_empty();
-            let key = if from_small { self.small.pop_front() } else { self.main.pop_front() }?;
-            let Some(kept) = self.chunks.get_mut(&key) else {
-                debug_assert!(false, "a queue names a chunk that is not kept");
-                continue;
-            };
-            let len = kept.bytes.len() as u64;
-            let worthy = if from_small { kept.asked >= PROMOTE_AT } else { kept.asked > 0 };
-            let sending = !kept.bytes.is_unique();
-            if worthy {
-                kept.asked = if from_small { 0 } else { kept.asked - 1 };
-            } else if sending {
-                busy -= 1;
-            }
-            let stays = worthy || sending;
-            if stays {
+    /// Gives up a newcomer, if newcomers have more than their share.
+    fn evict_newcomer(&mut self) -> Option<Arc<Slot>> {
+        let mut busy = self.small.len();
+        while busy > 0 && self.small_bytes * SMALL_SHARE > self.small_bytes + self.main_bytes {
+            busy -= 1;
+            let key = self.small.pop_front()?;
+            let kept = self.chunks.get_mut(&key)?;
+            let len = kept.slot.len();
+            self.small_bytes -= len;
+            if kept.asked >= PROMOTE_AT || kept.is_being_sent() {
+                kept.asked = 0;
                 kept.queue = Queue::Main;
-            }
-            *(if from_small { &mut self.small_bytes } else { &mut self.main_bytes }) -= len;
-            if stays {
                 self.queue(Queue::Main, key, len);
                 continue;
             }
-            if from_small {
-                self.ghosts.remember(key, self.chunks.len());
-            }
-            return self.chunks.remove(&key).map(|kept| kept.bytes);
+            self.ghosts.remember(key, self.chunks.len());
+            return self.chunks.remove(&key).map(|kept| kept.slot);
         }
         None
     }
 
+    /// Gives up a chunk of the main queue, or of the small one if there is no other.
+    fn evict_any(&mut self) -> Option<Arc<Slot>> {
+        // Every step gives one up, lowers a count or passes over a chunk that is being sent.
+        let mut busy = self.chunks.len();
+        while busy > 0 {
+            let from = if self.main.is_empty() { Queue::Small } else { Queue::Main };
+            let key = self.keys_of(from).pop_front()?;
+            let kept = self.chunks.get_mut(&key)?;
+            let len = kept.slot.len();
+            if kept.asked == 0 && !kept.is_being_sent() {
+                *self.bytes_of(from) -= len;
+                return self.chunks.remove(&key).map(|kept| kept.slot);
+            }
+            if kept.asked == 0 {
+                busy -= 1;
+            }
+            kept.asked = kept.asked.saturating_sub(1);
+            kept.queue = Queue::Main;
+            *self.bytes_of(from) -= len;
+            self.queue(Queue::Main, key, len);
+        }
+        None
+    }
+
+    fn keys_of(&mut self, queue: Queue) -> &mut VecDeque<ChunkKey> {
+        match queue {
+            Queue::Small => &mut self.small,
+            Queue::Main => &mut self.main,
+        }
+    }
+
+    fn bytes_of(&mut self, queue: Queue) -> &mut u64 {
+        match queue {
+            Queue::Small => &mut self.small_bytes,
+            Queue::Main => &mut self.main_bytes,
+        }
+    }
+
     fn queue(&mut self, queue: Queue, key: ChunkKey, len: u64) {
-        let (keys, bytes) = match queue {
-            Queue::Small => (&mut self.small, &mut self.small_bytes),
-            Queue::Main => (&mut self.main, &mut self.main_bytes),
-        };
-        keys.push_back(key);
-        *bytes += len;
+        self.keys_of(queue).push_back(key);
+        *self.bytes_of(queue) += len;
+    }
+}
+
+impl Kept {
+    /// A chunk that is being sent is not worth giving up: that would free nothing.
+    fn is_being_sent(&self) -> bool {
+        Arc::strong_count(&self.slot) > 1
     }
 }
 
@@ -205,5 +233,74 @@ impl Ghosts {
 
     fn forget(&mut self, key: ChunkKey) -> bool {
         self.keys.remove(&key)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::arena::SlotWriter;
+    use crate::budget::Budget;
+    use crate::object::ObjName;
+
+    fn key(no: u32) -> ChunkKey {
+        ChunkKey { obj: ObjName::new("/a").key(), no }
+    }
+
+    async fn full_slot(budget: &Arc<Budget>) -> Arc<Slot> {
+        let mut writer = SlotWriter::new(budget.reserve(1, || false).await);
+        writer.push(b"x");
+        Arc::clone(writer.slot())
+    }
+
+    #[tokio::test]
+    async fn a_chunk_is_found_under_its_own_version_only() {
+        let (ram, budget) = (Ram::new(), Budget::new(100));
+        ram.keep(key(1), 7, full_slot(&budget).await);
+        assert!(ram.get(key(1), 7).is_some() && ram.holds(key(1), 7));
+        assert!(ram.get(key(1), 8).is_none() && !ram.holds(key(2), 7));
+        ram.keep(key(1), 8, full_slot(&budget).await);
+        assert!(ram.get(key(1), 7).is_none() && ram.get(key(1), 8).is_some());
+        assert_eq!((ram.size(), budget.used()), ((1, 1), 1));
+    }
+
+    #[tokio::test]
+    async fn a_scan_does_not_wash_out_what_is_asked_for_again() {
+        let (ram, budget) = (Ram::new(), Budget::new(1 << 20));
+        for no in 0..100 {
+            ram.keep(key(no), 0, full_slot(&budget).await);
+            (0..2).for_each(|_| drop(ram.get(key(no), 0)));
+        }
+        for no in 1000..3000 {
+            ram.keep(key(no), 0, full_slot(&budget).await);
+            if ram.size().1 > 300 {
+                assert!(ram.evict_one());
+            }
+        }
+        let left = (0..100).filter(|no| ram.holds(key(*no), 0)).count();
+        assert!(left >= 90, "{left} of 100 are left");
+    }
+
+    #[tokio::test]
+    async fn a_chunk_that_is_being_sent_does_not_make_room() {
+        let (ram, budget) = (Ram::new(), Budget::new(100));
+        ram.keep(key(1), 0, full_slot(&budget).await);
+        let sending = ram.get(key(1), 0);
+        assert!(!ram.evict_one());
+        drop(sending);
+        while ram.evict_one() {}
+        assert_eq!((ram.size(), budget.used()), ((0, 0), 0));
+    }
+
+    #[tokio::test]
+    async fn a_chunk_that_comes_back_soon_stays_longer() {
+        let budget = Budget::new(1 << 20);
+        let mut shard = Shard::default();
+        (0..20).for_each(|no| shard.ghosts.remember(key(no), 0));
+        assert_eq!(shard.ghosts.order.len(), GHOSTS_MIN);
+        shard.keep(key(0), 0, full_slot(&budget).await);
+        shard.keep(key(19), 0, full_slot(&budget).await);
+        let queue = |shard: &Shard, no| shard.chunks.get(&key(no)).map(|kept| kept.queue == Queue::Main);
+        assert_eq!((queue(&shard, 0), queue(&shard, 19)), (Some(false), Some(true)));
     }
 }

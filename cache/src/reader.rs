@@ -100,7 +100,6 @@ impl Reader {
         }
         loop {
             let rest = self.rest?;
-            self.look_ahead(rest);
             if let Some(leg) = &mut self.leg {
                 match leg.read(rest).await {
                     Ok(Some((bytes, source))) => return Some(Ok(self.give(rest, bytes, source))),
@@ -130,10 +129,10 @@ impl Reader {
         self.begun && untasted && error.is_spoiled() && !changed && self.restarts < RESTARTS_MAX
     }
 
-    /// Once per chunk: begins fetches of the next chunks, unless the present flight brings them.
+    /// Once per chunk, when it is at hand: begins fetches of the next ones, unless they are here or on their way.
     fn look_ahead(&mut self, rest: Span) {
         let Some(ChunkNo(no)) = ChunkNo::holding(rest.start()) else { return };
-        if self.begun && self.looked_past != Some(no) {
+        if self.looked_past != Some(no) {
             self.looked_past = Some(no);
             let ahead = no.saturating_add(1)..no.saturating_add(1 + LOOK_AHEAD);
             self.tiers.look_ahead(&self.object, &self.meta, rest, ahead);
@@ -144,6 +143,7 @@ impl Reader {
         debug_assert!(!bytes.is_empty() && bytes.len() as u64 <= rest.len(), "an item is a part of the rest");
         self.rest = Span::new(rest.start() + bytes.len() as u64, rest.end());
         self.begun = true;
+        self.look_ahead(rest);
         self.tiers.stats.served(source, bytes.len());
         (bytes, source)
     }

@@ -73,9 +73,9 @@ impl Tiers {
         let no = ChunkNo::holding(span.start())?;
         let chunk = no.span(meta.total_len)?;
         let at = chunk.sub(chunk.overlap(span)?)?;
-        let bytes = self.ram.get(ChunkKey { obj: object.key(), no: no.0 }, meta.ver)?;
-        debug_assert_eq!(bytes.len() as u64, chunk.len(), "a kept chunk is complete");
-        (at.end <= bytes.len()).then(|| bytes.slice(at))
+        let slot = self.ram.get(ChunkKey { obj: object.key(), no: no.0 }, meta.ver)?;
+        debug_assert_eq!(slot.len(), chunk.len(), "a kept chunk is complete");
+        slot.bytes(at.start, at.end)
     }
 
     /// One attempt at an answer, up to its first bytes.

@@ -1,0 +1,18 @@
+//! What the cache promises, held from outside against an upstream that misbehaves on cue.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail the test")]
+
+#[path = "promises/bound.rs"]
+mod bound;
+#[path = "promises/faults.rs"]
+mod faults;
+#[path = "promises/model.rs"]
+mod model;
+#[path = "promises/negative.rs"]
+mod negative;
+#[path = "promises/sharing.rs"]
+mod sharing;
+#[path = "promises/stress.rs"]
+mod stress;
+#[path = "promises/world.rs"]
+mod world;
