@@ -74,6 +74,7 @@ export class Engine {
     const signal = this.#closing.signal;
     for (const event of ['timeupdate', 'playing', 'seeked']) audio.addEventListener(event, () => this.#wake(), { signal });
     audio.addEventListener('seeking', () => this.#onSeeking(), { signal });
+    audio.addEventListener('error', () => this.#fail(undecodable(audio)), { signal });
   }
 
   /**
@@ -270,18 +271,22 @@ export class Engine {
         await this.#makeRoom();
         continue;
       }
-      return this.#updated(buffer, 'append');
+      return this.#updated(buffer);
     }
   }
 
-  /** The browser's buffer is full: forget what was heard, aim lower, and wait until more of it was heard. */
+  /**
+   * The browser's buffer is full: aim lower and forget what was heard or left behind by a seek; when there is nothing of
+   * that kind, wait until more was heard.
+   */
   async #makeRoom() {
     this.#goalSecs = Math.max(GOAL_LEAST_SECS, this.#goalSecs / 2);
     const position = this.#audio.currentTime;
     const stretches = stretchesOf(this.#audio.buffered);
-    const behind = position - 1;
-    if (stretches.length > 0 && stretches[0].start < behind) await this.#remove(0, behind);
-    else if (bufferedEnd(stretches, position) - position > this.#goalSecs) await this.#remove(position + this.#goalSecs, Infinity);
+    const heard = position - 1;
+    const ahead = bufferedEnd(stretches, position);
+    if (stretches.some(({ start }) => start < heard)) await this.#remove(0, heard);
+    else if (stretches.some(({ start }) => start > ahead)) await this.#remove(ahead, Infinity);
     else await this.#woken();
   }
 
@@ -300,7 +305,7 @@ export class Engine {
   async #remove(from, to) {
     const buffer = this.#ready();
     buffer.remove(from, to);
-    await this.#updated(buffer, 'remove');
+    await this.#updated(buffer);
   }
 
   #ready() {
@@ -308,15 +313,10 @@ export class Engine {
     return /** @type {SourceBuffer} */ (this.#buffer);
   }
 
-  /**
-   * @param {SourceBuffer} buffer
-   * @param {string} doing
-   */
-  async #updated(buffer, doing) {
+  /** @param {SourceBuffer} buffer */
+  async #updated(buffer) {
     await once(buffer, 'updateend', this.#closing.signal);
-    if (this.#audio.error !== null) {
-      throw new Failure('malformed', `${doing} fragments: ${this.#audio.error.message || 'the browser cannot decode them'}`);
-    }
+    if (this.#audio.error !== null) throw undecodable(this.#audio);
   }
 
   /** @returns {Promise<void>} */
@@ -338,6 +338,14 @@ export class Engine {
     this.close();
     this.#hooks.onFailure(error instanceof Failure ? error : new Failure('malformed', 'play the track', { cause: error }));
   }
+}
+
+/**
+ * What the browser says when bytes are no audio it can use: damaged, or opened with a wrong key.
+ * @param {HTMLAudioElement} audio
+ */
+function undecodable(audio) {
+  return new Failure('malformed', `decode the track: ${audio.error?.message || 'no reason given'}`);
 }
 
 /** @param {number} kbps */

@@ -221,6 +221,8 @@ class Player {
     const play = this.#play;
     if (play === null) return;
     if (play.ending.signal.aborted) this.#retry();
+    // Heard to the end: once more is a new play, with a session of its own.
+    else if (this.#audio.ended) this.#choose(play.place, 0);
     else if (this.#audio.paused) this.#resume();
     else this.#audio.pause();
   }

@@ -58,7 +58,8 @@ export class ProgressReporter {
     const signal = this.#ending.signal;
     audio.addEventListener('timeupdate', () => this.#onTime(), { signal });
     audio.addEventListener('seeking', () => this.#heard.jumped(), { signal });
-    audio.addEventListener('playing', () => (this.#started = true), { signal });
+    audio.addEventListener('seeked', () => this.#onTime(), { signal });
+    audio.addEventListener('playing', () => this.#onPlaying(), { signal });
     audio.addEventListener('waiting', () => this.#onWaiting(), { signal });
     audio.addEventListener('ended', () => this.end(), { signal });
     addEventListener('pagehide', () => this.#report(), { signal });
@@ -80,6 +81,11 @@ export class ProgressReporter {
     this.#report();
   }
 
+  #onPlaying() {
+    this.#started = true;
+    this.#onTime();
+  }
+
   #onTime() {
     if (this.#audio.seeking) return;
     this.#heard.played(this.#audio.currentTime);
@@ -96,11 +102,19 @@ export class ProgressReporter {
     if (playedSecs === this.#reportedSecs) return;
     this.#reportedSecs = playedSecs;
     const progress = {
-      positionSecs: Math.round(this.#audio.currentTime),
-      playedSecs: Math.round(playedSecs),
+      positionSecs: milliseconds(this.#audio.currentTime),
+      playedSecs: milliseconds(playedSecs),
       bufferingEvents: this.#bufferingEvents,
       qualitySwitches: this.#qualitySwitches,
     };
     this.#send(progress).catch((error) => console.warn('progress report lost:', error.message));
   }
+}
+
+/**
+ * Seconds to three places: never rounded up to a second that was not heard.
+ * @param {number} secs
+ */
+function milliseconds(secs) {
+  return Math.floor(secs * 1000) / 1000;
 }

@@ -39,10 +39,17 @@ export async function allowTap(page) {
 async function widened(session, requestId, responseCode, headers) {
   const { body, base64Encoded } = await session.send('Fetch.getResponseBody', { requestId });
   const responseHeaders = headers.map(({ name, value }) =>
-    name.toLowerCase() === 'content-security-policy' ? { name, value: value.replace("script-src 'self'", "script-src 'self' blob:") } : { name, value },
+    name.toLowerCase() === 'content-security-policy' ? { name, value: withBlobs(value) } : { name, value },
   );
   const answer = { requestId, responseCode, responseHeaders, body: base64Encoded ? body : Buffer.from(body).toString('base64') };
   await session.send('Fetch.fulfillRequest', answer);
+}
+
+/** @param {string} policy without `script-src`, `default-src` says what scripts may be (CSP3 §6.8.3) */
+function withBlobs(policy) {
+  const scripts = /(?:^|;)\s*script-src ([^;]*)/.exec(policy) ?? /(?:^|;)\s*default-src ([^;]*)/.exec(policy);
+  const others = policy.split(';').filter((directive) => !directive.trim().startsWith('script-src '));
+  return [...others, `script-src ${scripts?.[1] ?? "'self'"} blob:`].join(';');
 }
 
 /**
