@@ -50,8 +50,8 @@ pub enum SourceError {
     #[error("the file is empty")]
     Empty,
     /// Another format.
-    #[error("not an MP4 file: it begins with box `{0}`, not with `ftyp`")]
-    NotMp4(FourCc),
+    #[error("not an MP4 file: it does not begin with a `ftyp` box")]
+    NotMp4,
     /// The boxes do not fit together.
     #[error(transparent)]
     Boxes(#[from] BoxError),
@@ -302,38 +302,28 @@ impl Edit {
 }
 
 fn find_moov(bytes: &[u8]) -> Result<Found<'_>, SourceError> {
+    match bytes.get(4..8) {
+        _ if bytes.is_empty() => return Err(SourceError::Empty),
+        Some(b"ftyp" | b"moov") => {}
+        _ => return Err(SourceError::NotMp4),
+    }
     let mut moov = None;
-    for (at, found) in Boxes::of_file(bytes).enumerate() {
-        let found = match found {
-            // Nobody learns anything from the size field of something that is no MP4.
-            Err(error) if at == 0 => return Err(not_mp4(bytes).unwrap_or(SourceError::Boxes(error))),
-            found => found?,
-        };
+    for found in Boxes::of_file(bytes) {
+        let found = found?;
         match &found.kind.0 {
             b"moov" if moov.is_some() => {
                 return Err(SourceError::Repeated { kind: found.kind, parent: FILE });
             }
             b"moov" => moov = Some(found),
             b"moof" => return Err(SourceError::Fragmented(found.kind)),
-            b"ftyp" => {}
-            _ if at == 0 => return Err(SourceError::NotMp4(found.kind)),
             _ => {}
         }
-    }
-    if bytes.is_empty() {
-        return Err(SourceError::Empty);
     }
     let moov = moov.ok_or(SourceError::Missing { kind: FourCc(*b"moov"), parent: FILE })?;
     match at_most_one(&moov, b"mvex")? {
         Some(mvex) => Err(SourceError::Fragmented(mvex.kind)),
         None => Ok(moov),
     }
-}
-
-/// The verdict on a first box that is not even a box.
-fn not_mp4(bytes: &[u8]) -> Option<SourceError> {
-    let kind: [u8; 4] = bytes.get(4..8)?.try_into().ok()?;
-    (&kind != b"ftyp" && &kind != b"moov").then_some(SourceError::NotMp4(FourCc(kind)))
 }
 
 /// The one track whose handler is `soun`; others (pictures, chapters) are left alone.

@@ -200,7 +200,15 @@ impl Fields<'_> {
 
     fn size(&mut self) -> Result<u32, IndexError> {
         match self.u16()? {
-            LONG => self.take().map(|[a, b, c]| u32::from_be_bytes([0, a, b, c])),
+            LONG => match u32::from_be_bytes({
+                let [a, b, c] = self.take()?;
+                [0, a, b, c]
+            }) {
+                size if size < LONG.into() => {
+                    Err(IndexError::Inconsistent("a short length in the long form"))
+                }
+                size => Ok(size),
+            },
             short => Ok(short.into()),
         }
     }
