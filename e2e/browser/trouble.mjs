@@ -12,9 +12,9 @@ await run(async (browser, world) => {
     plan: await planIsKept(page),
     busy: await busyEdgeIsAskedAgain(page),
     gone: await missingEdgeIsNamed(page, world),
+    full: await fullBufferIsLivedWith(page),
     expired: await expiredTokenIsRenewed(page),
     impatient: await lastClickWins(page),
-    full: await fullBufferIsLivedWith(page),
     ended: await endIsReported(page),
   };
   check(complaints.length === 0, complaints.join('; '));
@@ -59,7 +59,37 @@ async function missingEdgeIsNamed(page, world) {
   return href;
 }
 
+/** A browser with room for few seconds, from here on: the player forgets what was heard and plays on without a gap. */
+async function fullBufferIsLivedWith(page) {
+  await page.evaluate((most) => {
+    const append = SourceBuffer.prototype.appendBuffer;
+    window.refusals = 0;
+    SourceBuffer.prototype.appendBuffer = function (bytes) {
+      const { buffered } = this;
+      const held = Array.from({ length: buffered.length }, (_, at) => buffered.end(at) - buffered.start(at));
+      if (held.reduce((sum, secs) => sum + secs, 0) > most) {
+        window.refusals += 1;
+        throw new DOMException('no room', 'QuotaExceededError');
+      }
+      append.call(this, bytes);
+    };
+  }, 10);
+  await choose(page, 0);
+  await plays(page, 0.5);
+  await page.locator('#audio').evaluate((audio) => void (audio.playbackRate = 4));
+  const now = await plays(page, 20);
+  await page.locator('#seek').evaluate(slideTo, now.duration - 8);
+  await plays(page, now.duration - 6);
+  await page.locator('#audio').evaluate((audio) => void (audio.playbackRate = 1));
+  const refusals = await page.evaluate(() => window.refusals);
+  check(refusals > 0, 'the buffer was never full');
+  check(now.interruptions === 0, `${now.interruptions} interruptions`);
+  return refusals;
+}
+
+/** The token runs out unnoticed; the seek that finds out goes on where it wanted to. Nothing there is buffered: see above. */
 async function expiredTokenIsRenewed(page) {
+  await choose(page, 0);
   const before = await plays(page, 0.5);
   const target = Math.floor(before.duration * 0.6);
   let refused = 0;
@@ -86,34 +116,6 @@ async function lastClickWins(page) {
   const now = await plays(page, 1);
   check(now.track === title, `${now.track} plays instead of ${title}`);
   return now.track;
-}
-
-/** A browser with room for few seconds: the player forgets what was heard and plays on without a gap. */
-async function fullBufferIsLivedWith(page) {
-  await page.evaluate((most) => {
-    const append = SourceBuffer.prototype.appendBuffer;
-    window.refusals = 0;
-    SourceBuffer.prototype.appendBuffer = function (bytes) {
-      const { buffered } = this;
-      const held = Array.from({ length: buffered.length }, (_, at) => buffered.end(at) - buffered.start(at));
-      if (held.reduce((sum, secs) => sum + secs, 0) > most) {
-        window.refusals += 1;
-        throw new DOMException('no room', 'QuotaExceededError');
-      }
-      append.call(this, bytes);
-    };
-  }, 10);
-  await choose(page, 0);
-  await plays(page, 0.5);
-  await page.locator('#audio').evaluate((audio) => void (audio.playbackRate = 4));
-  const now = await plays(page, 20);
-  await page.locator('#seek').evaluate(slideTo, now.duration - 8);
-  await plays(page, now.duration - 6);
-  await page.locator('#audio').evaluate((audio) => void (audio.playbackRate = 1));
-  const refusals = await page.evaluate(() => window.refusals);
-  check(refusals > 0, 'the buffer was never full');
-  check(now.interruptions === 0, `${now.interruptions} interruptions`);
-  return refusals;
 }
 
 /** At the end the session is reported with what was really heard, and the next track begins. */

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """Fetches ranges over HTTP/3 with aioquic, all of them at once on one connection.
 
-usage: h3_range.py '{"url": "https://localhost:8443/a/..", "ca": "ca.pem", "ranges": ["bytes=0-99", null]}'
+usage: h3_range.py '{"url": "https://localhost:8443/a/..", "ca": "ca.pem", "ranges": [[0, 99], null]}'
 
 Optional keys: "address" (connect there instead of to the host of the URL), "method" (GET), "headers" (an object).
-A range of null sends no Range header.
-Prints one line: {"ok": true, "results": [{"range", "status", "length", "sha256", "http_version", "headers"}, ..]} in the order
+A range is [first, last], a Range header's text, or null for none.
+Prints one line: {"ok": true, "answers": [{"range", "status", "length", "sha256", "http_version", "headers"}, ..]} in the order
 asked, or {"ok": false, "error": ".."} and exit code 1. Ends within DEADLINE_SECS and keeps at most BODY_MAX bytes of a body.
 """
 
@@ -88,8 +88,12 @@ def request_headers(url, wish, asked):
     fields = {":method": wish.get("method", "GET"), ":scheme": "https", ":authority": url.netloc, ":path": target}
     fields.update({name.lower(): value for name, value in wish.get("headers", {}).items()})
     if asked is not None:
-        fields["range"] = asked
+        fields["range"] = range_text(asked)
     return [(name.encode(), value.encode()) for name, value in fields.items()]
+
+
+def range_text(asked):
+    return asked if isinstance(asked, str) else "bytes={}-{}".format(*asked)
 
 
 def result(asked, reply):
@@ -117,13 +121,13 @@ async def fetch(wish):
 def main():
     try:
         wish = json.loads(sys.argv[1])
-        results = asyncio.run(asyncio.wait_for(fetch(wish), DEADLINE_SECS))
+        answers = asyncio.run(asyncio.wait_for(fetch(wish), DEADLINE_SECS))
     except TimeoutError:
         answer, code = {"ok": False, "error": f"no answer within {DEADLINE_SECS} s"}, 1
     except Exception as error:  # whatever it is, the caller gets its one line
         answer, code = {"ok": False, "error": f"{type(error).__name__}: {error}"}, 1
     else:
-        answer, code = {"ok": True, "results": results}, 0
+        answer, code = {"ok": True, "answers": answers}, 0
     print(json.dumps(answer))
     return code
 
