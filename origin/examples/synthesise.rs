@@ -169,8 +169,18 @@ impl Piece {
                 let step = chord[visit % 4] + if visit >= 4 { 12 } else { 0 };
                 let place = if eighth % 2 == 0 { -0.5 } else { 0.5 };
                 let accent = if eighth == 0 { 0.16 } else { 0.12 };
-                dry.note(Voice::Pluck, start + eighth as f64 * beat / 2.0, 1.4, pitch(220.0, step), accent, place);
-                dry.shake(start + eighth as f64 * beat / 2.0, self.shaker * if eighth % 2 == 0 { 1.0 } else { 0.6 });
+                dry.note(
+                    Voice::Pluck,
+                    start + eighth as f64 * beat / 2.0,
+                    1.4,
+                    pitch(220.0, step),
+                    accent,
+                    place,
+                );
+                dry.shake(
+                    start + eighth as f64 * beat / 2.0,
+                    self.shaker * if eighth % 2 == 0 { 1.0 } else { 0.6 },
+                );
             }
         }
         for &(at, length, step) in self.melody {
@@ -199,7 +209,8 @@ impl Stereo {
         let (to_left, to_right) = (gain * angle.cos(), gain * angle.sin());
         let first = (start * RATE) as usize;
         let count = ((length + voice.release()) * RATE) as usize;
-        for (index, time) in (first..self.left.len()).take(count).zip((0..).map(|n: u32| f64::from(n) / RATE)) {
+        for (index, time) in (first..self.left.len()).take(count).zip((0..).map(|n: u32| f64::from(n) / RATE))
+        {
             let sample = voice.sample(hertz, time) * voice.envelope(time, length);
             self.left[index] += to_left * sample;
             self.right[index] += to_right * sample;
@@ -239,13 +250,17 @@ impl Stereo {
                 .map(|n| dry[n] + 0.22 * n.checked_sub(echo).map_or(0.0, |n| other[n]) + 0.09 * wet[n])
                 .collect()
         };
-        Self { left: mix(&self.left, &self.right, &wet_left), right: mix(&self.right, &self.left, &wet_right) }
+        Self {
+            left: mix(&self.left, &self.right, &wet_left),
+            right: mix(&self.right, &self.left, &wet_right),
+        }
     }
 
     /// Fades both ends and brings the loudest sample to [`PEAK`].
     fn finish(&mut self) {
         let end = self.left.len() as f64 / RATE;
-        let loudest = self.left.iter().chain(&self.right).fold(0.0_f64, |most, sample| most.max(sample.abs()));
+        let loudest =
+            self.left.iter().chain(&self.right).fold(0.0_f64, |most, sample| most.max(sample.abs()));
         for channel in [&mut self.left, &mut self.right] {
             for (index, sample) in channel.iter_mut().enumerate() {
                 let time = index as f64 / RATE;
@@ -262,14 +277,20 @@ impl Voice {
         let sine = |multiple: f64| (TAU * hertz * multiple * time).sin();
         match self {
             // Two slightly detuned stacks of soft harmonics.
-            Self::Pad => (1..=5).map(|n| (sine(f64::from(n) * 0.998) + sine(f64::from(n) * 1.002)) / f64::from(n * n)).sum(),
+            Self::Pad => (1..=5)
+                .map(|n| (sine(f64::from(n) * 0.998) + sine(f64::from(n) * 1.002)) / f64::from(n * n))
+                .sum(),
             // Harmonics that die the faster the higher they are: a string let go.
-            Self::Pluck => (1..=7).map(|n| sine(f64::from(n)) * (-time * 3.2 * f64::from(n)).exp() / f64::from(n)).sum(),
+            Self::Pluck => {
+                (1..=7).map(|n| sine(f64::from(n)) * (-time * 3.2 * f64::from(n)).exp() / f64::from(n)).sum()
+            }
             Self::Bass => sine(1.0) + 0.35 * sine(2.0) + 0.12 * sine(3.0),
             // Vibrato that arrives late, as a player's would.
             Self::Flute => {
                 let sway = 0.004 * (time * 2.0).min(1.0) * hertz / 5.2 * (TAU * 5.2 * time).sin();
-                (TAU * hertz * time + sway).sin() + 0.18 * (TAU * 2.0 * hertz * time + sway).sin() + 0.05 * sine(3.0)
+                (TAU * hertz * time + sway).sin()
+                    + 0.18 * (TAU * 2.0 * hertz * time + sway).sin()
+                    + 0.05 * sine(3.0)
             }
         }
     }

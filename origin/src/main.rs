@@ -1,2 +1,127 @@
-//! The operator's command.
-fn main() {}
+//! `antiphon-origin`: one origin, from one file, until it is told to stop.
+//!
+//! SIGTERM and SIGINT stop it gracefully. Exit code 2 is a configuration that cannot work, 1 any other failure.
+
+use antiphon_core::{Clock, UnixTime, config};
+use antiphon_origin::{Config, StartError};
+use anyhow::Context;
+use clap::{Parser, Subcommand};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Packages and encrypts stored recordings for the edges.
+#[derive(Parser)]
+#[command(version)]
+struct Args {
+    /// The configuration; without it, the defaults.
+    #[arg(long, value_name = "FILE", global = true)]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Say whether the configuration can work, and stop.
+    Check,
+    /// Print the configuration with every key explained.
+    PrintConfig,
+}
+
+/// A configuration that cannot work.
+const EXIT_CONFIG: u8 = 2;
+
+fn main() -> ExitCode {
+    // Others in the process may have been first; then theirs is the same one.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let args = Args::parse();
+    let config = match load(args.config.as_deref()) {
+        Ok(config) => config,
+        Err(error) => return fail(EXIT_CONFIG, &error),
+    };
+    let result = match args.command {
+        Some(Command::Check) => Ok(()),
+        Some(Command::PrintConfig) => print(&config),
+        None => run(config),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.downcast_ref::<StartError>().is_some() => fail(EXIT_CONFIG, &error),
+        Err(error) => fail(1, &error),
+    }
+}
+
+fn fail(code: u8, error: &anyhow::Error) -> ExitCode {
+    // If standard error is gone, the exit code still says it.
+    let _ = writeln!(std::io::stderr(), "antiphon-origin: {error:#}");
+    ExitCode::from(code)
+}
+
+fn load(file: Option<&Path>) -> anyhow::Result<Config> {
+    let config: Config = match file {
+        None => Config::default(),
+        Some(file) => {
+            let text = std::fs::read_to_string(file).with_context(|| format!("read {}", file.display()))?;
+            config::parse(&text, &file.display().to_string())?
+        }
+    };
+    let place = || file.map_or("the defaults".into(), |file| file.display().to_string());
+    config.check().with_context(place)?;
+    EnvFilter::try_new(&config.log.filter).context("log.filter").with_context(place)?;
+    Ok(config)
+}
+
+fn print(config: &Config) -> anyhow::Result<()> {
+    let text = config::render(config).context("print the configuration")?;
+    std::io::stdout().write_all(text.as_bytes()).context("write to standard output")
+}
+
+fn run(config: Config) -> anyhow::Result<()> {
+    log_to_stderr(&config)?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().context("start threads")?;
+    runtime.block_on(async {
+        let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
+        let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
+        let running = antiphon_origin::start(config, Arc::new(SystemClock)).await?;
+        // Outside systemd there is nobody to tell.
+        let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+        tracing::info!("stopping");
+        running.stop().await;
+        Ok(())
+    })
+}
+
+fn log_to_stderr(config: &Config) -> anyhow::Result<()> {
+    tracing_subscriber::fmt()
+        .json()
+        .flatten_event(true)
+        .with_current_span(false)
+        .with_env_filter(EnvFilter::try_new(&config.log.filter).context("log.filter")?)
+        .with_writer(std::io::stderr)
+        .try_init()
+        .map_err(|error| anyhow::anyhow!("start the log: {error}"))
+}
+
+/// The clock of the system.
+struct SystemClock;
+
+impl Clock for SystemClock {
+    fn now(&self) -> UnixTime {
+        // A clock before 1970 is shown as 1970: no epoch is served then, and that is the safe side.
+        UnixTime(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()))
+    }
+}
