@@ -2,10 +2,10 @@
  * From byte ranges to sound: one track in one MediaSource.
  *
  * The opening bytes of the stream (init segment, index, first fragment) and the manifest are asked for at once; from then
- * on fragments are fetched as `plan.js` says, appended, and forgotten behind the listener.
+ * on fragments are fetched as `plan.js` says, appended as their bytes arrive, and forgotten behind the listener.
  *
  * Promises
- * - One media request at a time; a seek out of what is buffered aborts the one that runs.
+ * - One media request at a time, after the opening; a seek out of what is buffered aborts the one that runs.
  * - After `close` nothing is fetched, appended or reported any more.
  * - What is buffered is bounded: `GOAL_SECS` ahead, `KEPT_SECS` behind, less where the browser has less room.
  *
@@ -15,7 +15,7 @@
 import { Failure } from './failure.js';
 import { fragmentAt, parseIndex, primingOf, protectionOf } from './mp4.js';
 import { bufferedEnd, nextStep, switchPoint } from './plan.js';
-import { RangeReader, fetchRange } from './ranges.js';
+import { Head, RangeReader, streamRange } from './ranges.js';
 
 /** Seconds fetched ahead of the listener. */
 export const GOAL_SECS = 30;
@@ -84,13 +84,13 @@ export class Engine {
   async start({ streamUrl, kbps, manifest, at }) {
     const signal = this.#closing.signal;
     try {
-      const opening = fetchRange(streamUrl, { first: 0, last: openingBytes(kbps) - 1 }, signal, this.#onReply);
-      const [{ bytes }, read] = await Promise.all([opening, manifest, this.#attach()]);
+      const length = openingBytes(kbps);
+      const head = new Head(length, streamRange(streamUrl, { first: 0, last: length - 1 }, signal, this.#onArrival));
+      const [read] = await Promise.all([manifest, this.#attach()]);
       signal.throwIfAborted();
       this.#manifest = read;
       const rendition = chosen(read, streamUrl);
-      const reader = new RangeReader(streamUrl, bytes, this.#onReply);
-      const loaded = await this.#load(rendition, reader);
+      const loaded = await this.#load(rendition, new RangeReader(streamUrl, head, this.#onArrival));
       this.#prepare(rendition, read.durationSecs);
       await this.#enter(loaded);
       if (at > 0) this.#audio.currentTime = at;
@@ -110,7 +110,7 @@ export class Engine {
     if (rendition === undefined) return false;
     if (rendition === (this.#wanted ?? this.#loaded)?.rendition) return true;
     try {
-      const loaded = await this.#load(rendition, new RangeReader(rendition.url, new Uint8Array(), this.#onReply));
+      const loaded = await this.#load(rendition, new RangeReader(rendition.url, null, this.#onArrival));
       this.#wanted = loaded;
       this.#wake();
     } catch (error) {
@@ -202,9 +202,7 @@ export class Engine {
       repeats = step.from === lastFrom ? repeats + 1 : 0;
       lastFrom = step.from;
       if (repeats > REPEATS_MAX) throw new Failure('malformed', `buffer fragment ${step.from}: the browser does not keep it`);
-      const bytes = await this.#fetch(step);
-      if (bytes === null) lastFrom = -1;
-      else await this.#append(bytes);
+      if (!(await this.#fetch(step))) lastFrom = -1;
       await this.#forget();
     }
   }
@@ -220,7 +218,7 @@ export class Engine {
 
   /**
    * @param {Step} step
-   * @returns {Promise<Uint8Array | null>} null when a seek made it pointless
+   * @returns {Promise<boolean>} false when a seek made it pointless
    */
   async #fetch(step) {
     this.#step = new AbortController();
@@ -228,13 +226,24 @@ export class Engine {
     const { reader } = /** @type {Loaded} */ (this.#loaded);
     const signal = this.#step.signal;
     try {
-      return await reader.read({ first: step.first, last: step.last }, signal);
+      for await (const bytes of reader.stream({ first: step.first, last: step.last }, signal)) await this.#append(bytes);
+      return true;
     } catch (error) {
-      if (signal.aborted) return null;
-      throw error;
+      if (!signal.aborted) throw error;
+      this.#dropHalfFragment();
+      return false;
     } finally {
       this.#fetching = null;
     }
+  }
+
+  /** What comes next begins with a box, not with the rest of the one that was left. */
+  #dropHalfFragment() {
+    if (this.#media.readyState !== 'open') return;
+    const buffer = this.#ready();
+    buffer.abort();
+    // `abort` takes the append window away too (MSE §5.2).
+    buffer.appendWindowEnd = this.#media.duration;
   }
 
   /** Lets the wanted rendition take over at the next switch point. */
@@ -326,10 +335,10 @@ export class Engine {
     });
   }
 
-  /** @param {import('./ranges.js').ReplyFacts} facts */
-  #onReply = (facts) => {
-    this.#fetchedBytes += facts.bytes;
-    this.#cacheStatus = facts.cacheStatus;
+  /** @param {import('./ranges.js').Arrival} arrival */
+  #onArrival = (arrival) => {
+    this.#fetchedBytes += arrival.bytes;
+    this.#cacheStatus = arrival.cacheStatus;
   };
 
   /** @param {unknown} error */

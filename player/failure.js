@@ -3,7 +3,7 @@
  *
  * Promises
  * - A `Failure` names what was being done, to what, without the query of a URL (the token lives there).
- * - `retrying` makes at most `ATTEMPTS_MAX` attempts, and none after its signal fired.
+ * - There are at most `ATTEMPTS_MAX` attempts at one thing, and none after its signal fired.
  *
  * Does not know: which request it repeats, what the listener is told.
  */
@@ -72,11 +72,22 @@ export async function retrying(attempt, signal) {
     try {
       return await attempt();
     } catch (error) {
-      signal.throwIfAborted();
-      if (!worthAnother(error) || made >= ATTEMPTS_MAX) throw error;
-      await pause(waitMs(made, error), signal);
+      await anotherChance(made, error, signal);
     }
   }
+}
+
+/**
+ * Waits before attempt number `made + 1`; throws `error` when there should be none.
+ * @param {number} made
+ * @param {unknown} error
+ * @param {AbortSignal} signal
+ */
+export async function anotherChance(made, error, signal) {
+  signal.throwIfAborted();
+  const passing = error instanceof Failure && (error.kind === 'unreachable' || error.kind === 'busy');
+  if (!passing || made >= ATTEMPTS_MAX) throw error;
+  await pause(waitMs(made, error), signal);
 }
 
 /**
@@ -91,11 +102,6 @@ export function waitMs(made, error, chance = Math.random()) {
   const backoff = BACKOFF_FIRST_MS * 2 ** (made - 1) * (0.75 + chance / 2);
   const asked = error instanceof Failure ? (error.retryAfterMs ?? 0) : 0;
   return Math.min(BACKOFF_LONGEST_MS, Math.max(backoff, asked));
-}
-
-/** @param {unknown} error */
-function worthAnother(error) {
-  return error instanceof Failure && (error.kind === 'unreachable' || error.kind === 'busy');
 }
 
 /**

@@ -47,16 +47,16 @@ class Player {
   #control = new ControlPlane();
   #protocols = new ProtocolWatch();
   #view = new View({
-    logIn: (listener) => void this.#try(this.#logIn(listener)),
+    logIn: (listener) => void this.#try(() => this.#logIn(listener)),
     logOut: () => this.#logOut(),
     choose: (place) => this.#choose(place, 0),
-    moreTracks: () => void this.#try(this.#addTracks()),
+    moreTracks: () => void this.#try(() => this.#addTracks()),
     toggle: () => this.#toggle(),
     skip: (by) => this.#skip(by),
     seek: (secs) => this.#seek(secs),
     volume: () => this.#applyVolume(),
     quality: () => void this.#changeQuality(),
-    retry: () => this.#retry(),
+    retry: () => this.#again(),
   });
   /** @type {Promise<Licences> | null} */ #licences = null;
   /** @type {DemoListener[]} */ #listeners = [];
@@ -64,11 +64,13 @@ class Player {
   /** @type {string | null} where the list of tracks goes on */ #next = null;
   /** @type {Play | null} */ #play = null;
   #renewedAt = -Infinity;
+  /** What failed last, to be tried once more. */
+  #again = () => undefined;
 
   async begin() {
     this.#listen();
     setInterval(() => this.#refresh(), REFRESH_MS);
-    await this.#try(this.#welcome());
+    await this.#try(() => this.#welcome());
   }
 
   /** Figures for tests and for curious people at the console. No token, no URL, no key. */
@@ -220,7 +222,7 @@ class Player {
   #toggle() {
     const play = this.#play;
     if (play === null) return;
-    if (play.ending.signal.aborted) this.#retry();
+    if (play.ending.signal.aborted) this.#again();
     // Heard to the end: once more is a new play, with a session of its own.
     else if (this.#audio.ended) this.#choose(play.place, 0);
     else if (this.#audio.paused) this.#resume();
@@ -249,12 +251,6 @@ class Player {
     if (!Number.isFinite(duration)) return;
     this.#audio.currentTime = Math.min(Math.max(0, secs), duration);
     this.#refresh();
-  }
-
-  #retry() {
-    const play = this.#play;
-    if (play !== null) this.#choose(play.place, this.#audio.currentTime);
-    else if (this.#listeners.length === 0) void this.#try(this.#welcome());
   }
 
   #applyVolume() {
@@ -298,10 +294,11 @@ class Player {
     play.ending.abort();
     play.engine?.close();
     const failure = error instanceof Failure ? error : new Failure('malformed', 'play the track', { cause: error });
-    const renewable = failure.kind === 'expired' && performance.now() - this.#renewedAt > RENEWAL_PAUSE_MS;
-    if (renewable) {
+    const position = this.#audio.currentTime;
+    this.#again = () => this.#choose(play.place, position);
+    if (failure.kind === 'expired' && performance.now() - this.#renewedAt > RENEWAL_PAUSE_MS) {
       this.#renewedAt = performance.now();
-      this.#choose(play.place, this.#audio.currentTime);
+      this.#again();
       return;
     }
     this.#audio.pause();
@@ -309,14 +306,15 @@ class Player {
     this.#explain(failure);
   }
 
-  /**
-   * @template T
-   * @param {Promise<T>} work
-   */
+  /** @param {() => Promise<void>} work */
   async #try(work) {
     try {
-      await work;
+      await work();
     } catch (error) {
+      this.#again = () => {
+        this.#view.calm();
+        return void this.#try(work);
+      };
       this.#explain(error);
     }
   }

@@ -34,7 +34,7 @@ export class ProtocolWatch {
     return this.#latest;
   }
 
-  /** @returns {Record<string, number>} media requests by ALPN name; `''` where the browser would not say */
+  /** @returns {Record<string, number>} media requests by ALPN name */
   get requests() {
     return Object.fromEntries(this.#requests);
   }
@@ -42,6 +42,8 @@ export class ProtocolWatch {
   /** @param {PerformanceResourceTiming} entry */
   #saw(entry) {
     if (this.#origin === null || new URL(entry.name).origin !== this.#origin) return;
+    // Empty for a request that a seek aborted, and for every one without `Timing-Allow-Origin`.
+    if (entry.nextHopProtocol === '') return;
     this.#latest = entry.nextHopProtocol;
     this.#requests.set(entry.nextHopProtocol, (this.#requests.get(entry.nextHopProtocol) ?? 0) + 1);
   }

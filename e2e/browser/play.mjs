@@ -14,6 +14,7 @@ await run(async (browser, world) => {
 
   const unhurried = await slowNetwork(page);
   const row = await trackRow(page, world);
+  await deafen(page);
   await row.click();
   await until('the track plays', async () => atLeast(await stats(page), 0.5));
   const opening = await until('something is heard', async () => audible(page));
@@ -52,6 +53,7 @@ await run(async (browser, world) => {
     track: playing.track,
     kbps: playing.kbps,
     startMs: playing.startMs,
+    msToSound: opening.msToSound,
     rms: opening.loudest,
     rmsAfterSeek: seeked.loudest,
     soughtTo: target,

@@ -58,32 +58,33 @@ function withBlobs(policy) {
  */
 export async function attachTap(page, selector) {
   await page.evaluate(
-    async ({ selector, module }) => {
+    async ({ selector, module, audible }) => {
       const context = new AudioContext();
       const url = URL.createObjectURL(new Blob([module], { type: 'text/javascript' }));
       await context.audioWorklet.addModule(url);
       await context.resume();
-      const ears = { loudest: 0, messages: 0 };
+      const ears = { loudest: 0, messages: 0, since: performance.now(), msToSound: null };
       const tap = new AudioWorkletNode(context, 'tap');
       tap.port.onmessage = ({ data }) => {
         ears.messages += 1;
         ears.loudest = Math.max(ears.loudest, data);
+        if (data > audible) ears.msToSound ??= performance.now() - ears.since;
       };
       context.createMediaElementSource(document.querySelector(selector)).connect(tap).connect(context.destination);
       window.ears = ears;
     },
-    { selector, module: MODULE },
+    { selector, module: MODULE, audible: AUDIBLE_RMS },
   );
 }
 
 /** @param {any} page */
 export function deafen(page) {
-  return page.evaluate(() => Object.assign(window.ears, { loudest: 0, messages: 0 }));
+  return page.evaluate(() => Object.assign(window.ears, { loudest: 0, messages: 0, since: performance.now(), msToSound: null }));
 }
 
 /**
  * @param {any} page
- * @returns {Promise<{loudest: number, messages: number}>} since the last `deafen`; no messages means nobody listened
+ * @returns {Promise<{loudest: number, messages: number, msToSound: number | null}>} since the last `deafen`; no messages means nobody listened
  */
 export function heard(page) {
   return page.evaluate(() => ({ ...window.ears }));
