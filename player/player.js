@@ -64,8 +64,7 @@ class Player {
   /** @type {string | null} where the list of tracks goes on */ #next = null;
   /** @type {Play | null} */ #play = null;
   #renewedAt = -Infinity;
-  /** What failed last, to be tried once more. */
-  #again = () => undefined;
+  /** @type {() => void} what failed last, to be tried once more */ #again = () => undefined;
 
   async begin() {
     this.#listen();
@@ -313,7 +312,7 @@ class Player {
     } catch (error) {
       this.#again = () => {
         this.#view.calm();
-        return void this.#try(work);
+        void this.#try(work);
       };
       this.#explain(error);
     }

@@ -3,10 +3,12 @@
 import { check, logIn, openPage, run, stats, until } from './world.mjs';
 
 const MEDIA = /\/a\/c\/.*\.mp4/;
+const CONFIG = '**/player/config.json';
 const PLAY = '**/api/v1/stream/play';
 
 await run(async (browser, world) => {
   const { page, complaints } = await openPage(browser);
+  await missingControlPlaneIsAskedAgain(page, world);
   await logIn(page, { ...world, listener: 'free' });
   const facts = {
     plan: await planIsKept(page),
@@ -20,6 +22,17 @@ await run(async (browser, world) => {
   check(complaints.length === 0, complaints.join('; '));
   return facts;
 });
+
+async function missingControlPlaneIsAskedAgain(page, world) {
+  await page.route(CONFIG, (route) => route.abort('connectionrefused'));
+  await page.goto(world.pageUrl);
+  const retry = page.locator('#alert-retry');
+  await until('the page says that nobody answers', () => retry.isVisible());
+  await page.unroute(CONFIG);
+  await retry.click();
+  await until('the listeners are there', () => page.locator('#listeners button').count());
+  check(!(await retry.isVisible()), 'the alarm stays although there was an answer');
+}
 
 /** A free listener who wishes for more gets 128 kbit/s, and the page says both. */
 async function planIsKept(page) {
