@@ -7,5 +7,7 @@
 
 pub mod bind;
 pub mod guard;
+pub mod h3;
 pub mod head;
+mod quic;
 pub mod tcp;
