@@ -32,6 +32,7 @@ use antiphon_core::{Clock, Secret};
 use antiphon_drm::token::{UrlKeys, UrlKeysError};
 use config::{Config, ValueError, secs};
 use front::bind::{Sockets, UdpBuffers};
+use front::h3::{H3Error, H3Front};
 use front::tcp::TcpFront;
 use http::HeaderValue;
 use limits::Connections;
@@ -106,6 +107,9 @@ pub enum StartError {
     /// The origin cannot be asked.
     #[error(transparent)]
     Upstream(#[from] upstream::OriginError),
+    /// HTTP/3 cannot be spoken.
+    #[error(transparent)]
+    Http3(#[from] H3Error),
     /// An address cannot be had.
     #[error("listen on {address}")]
     Listen {
@@ -150,7 +154,10 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, Sta
         admin_end: CancellationToken::new(),
     };
     for sockets in sockets {
-        running.serve(sockets, &terms, &config, &stop);
+        if let Err(error) = running.serve(sockets, &terms, &config, &stop) {
+            running.stop().await;
+            return Err(error);
+        }
     }
     let pages = admin::Admin::new(Arc::clone(&running.edge), stop);
     running.admin_tasks.spawn(pages.run(
@@ -183,11 +190,16 @@ impl Running {
         Ok(())
     }
 
+    /// Begins to stop: no new connections, idle ones closed, not ready any more. [`Running::stop`] ends it.
+    pub fn begin_stop(&self) {
+        // No receiver is an edge without connections, which is as stopped as can be.
+        let _ = self.stopping.send(true);
+    }
+
     /// Stops: no new connections, idle ones closed, answers under way finished within `limits.drain_secs`, the
     /// rest cut.
     pub async fn stop(self) {
-        // No receiver is an edge without connections, which is as stopped as can be.
-        let _ = self.stopping.send(true);
+        self.begin_stop();
         self.tasks.close();
         if tokio::time::timeout(self.drain, self.tasks.wait()).await.is_err() {
             tracing::warn!(
@@ -203,9 +215,24 @@ impl Running {
     }
 
     /// Starts the fronts of one address.
-    fn serve(&self, sockets: Sockets, terms: &tls::Terms, config: &Config, stop: &watch::Receiver<bool>) {
-        let front = TcpFront::new(Arc::clone(&self.edge), terms.clone(), config.limits.clone(), None);
+    fn serve(
+        &self,
+        sockets: Sockets,
+        terms: &tls::Terms,
+        config: &Config,
+        stop: &watch::Receiver<bool>,
+    ) -> Result<(), StartError> {
+        let address = sockets.address;
+        let alt_svc =
+            sockets.udp.is_some().then(|| alt_svc(address.port(), config.http3.alt_svc_secs)).flatten();
+        if let Some(udp) = sockets.udp {
+            let front = H3Front::new(Arc::clone(&self.edge), terms, config.limits.clone(), &config.http3)?;
+            let endpoint = front.open(udp).map_err(|cause| StartError::Listen { address, cause })?;
+            self.tasks.spawn(front.run(endpoint, self.tasks.clone(), stop.clone(), self.kill.clone()));
+        }
+        let front = TcpFront::new(Arc::clone(&self.edge), terms.clone(), config.limits.clone(), alt_svc);
         self.tasks.spawn(front.run(sockets.tcp, self.tasks.clone(), stop.clone(), self.kill.clone()));
+        Ok(())
     }
 }
 

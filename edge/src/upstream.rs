@@ -210,7 +210,12 @@ impl Exchange {
         let limit = millis(self.pool.config.stall_ms);
         loop {
             let read = timeout(limit, self.session.read_response_body()).await;
-            match read.map_err(|_| UpstreamError::TimedOut)?.map_err(broken)? {
+            // A connection that breaks here has promised more than it gave.
+            let read = read.map_err(|_| UpstreamError::TimedOut)?.map_err(|cause| match broken(cause) {
+                UpstreamError::Unreachable { .. } => UpstreamError::ShortBody { got, want },
+                other => other,
+            });
+            match read? {
                 Some(bytes) if bytes.is_empty() => {}
                 Some(bytes) if got + bytes.len() as u64 > want => {
                     return Err(UpstreamError::Malformed { what: "more bytes than promised" });

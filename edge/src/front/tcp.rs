@@ -165,7 +165,10 @@ impl HttpServerApp for Connection {
         let reply = match self.read(&mut session, shutdown).await {
             Read::Request => self.ask(&mut session).await,
             Read::Refused(refusal) => Err(refusal),
-            Read::Gone => return None,
+            Read::Gone => {
+                session.shutdown().await;
+                return None;
+            }
         };
         if *shutdown.borrow() {
             session.set_keepalive(None);

@@ -1,0 +1,14 @@
+//! Promises of the edge, tested from outside: a real edge on loopback, a scripted origin behind it.
+
+mod access;
+mod admin;
+mod client;
+mod conditions;
+mod h3;
+mod hostile;
+mod origin;
+mod ranges;
+mod refusals;
+mod sharing;
+mod upstream;
+mod world;
