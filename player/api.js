@@ -213,7 +213,8 @@ function track(song) {
     title: text(song.title),
     artist: typeof song.artist?.name === 'string' ? song.artist.name : '',
     album: typeof song.album?.title === 'string' ? song.album.title : '',
-    durationSecs: number(song.duration),
+    // The seed counts whole seconds; what else a server knows is more exact.
+    durationSecs: Number.isFinite(song.duration_ms) ? song.duration_ms / 1000 : number(song.duration),
   };
 }
 

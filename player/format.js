@@ -56,6 +56,19 @@ export function protocol(alpn) {
 }
 
 /**
+ * `Cache-Status` (RFC 9211) of the cache nearest to the listener, which is named last: `hit (ram)`, `miss`.
+ * @param {string | null} header
+ */
+export function cacheStatus(header) {
+  const [, ...parameters] = (header ?? '').split(',').pop()?.split(';').map((part) => part.trim()) ?? [];
+  const value = (/** @type {string} */ name) => parameters.find((part) => part.startsWith(`${name}=`))?.slice(name.length + 1);
+  const detail = value('detail');
+  const outcome = parameters.includes('hit') ? 'hit' : value('fwd');
+  if (outcome === undefined) return '–';
+  return detail === undefined ? outcome : `${outcome} (${detail})`;
+}
+
+/**
  * @param {number} count
  * @param {string} unit
  */

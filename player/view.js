@@ -178,7 +178,7 @@ export class View {
     fact('buffered', format.bufferedSecs(facts.bufferedSecs));
     fact('start', format.milliseconds(facts.startMs));
     fact('interruptions', String(facts.interruptions));
-    fact('cache', facts.cacheStatus ?? '–');
+    fact('cache', format.cacheStatus(facts.cacheStatus));
   }
 
   /**

@@ -3,8 +3,8 @@
 
 usage: h3_range.py '{"url": "https://localhost:8443/a/..", "ca": "ca.pem", "ranges": [[0, 99], null]}'
 
-Optional keys: "address" (connect there instead of to the host of the URL), "method" (GET), "headers" (an object).
-A range is [first, last], a Range header's text, or null for none.
+Optional keys: "address" (connect there instead of to the host of the URL), "headers" (an object). GET only: aioquic holds
+the Content-Length of an answer to HEAD against its empty body. A range is [first, last], a Range header's text, or null for none.
 Prints one line: {"ok": true, "answers": [{"range", "status", "length", "sha256", "http_version", "headers"}, ..]} in the order
 asked, or {"ok": false, "error": ".."} and exit code 1. Ends within DEADLINE_SECS and keeps at most BODY_MAX bytes of a body.
 """
@@ -61,6 +61,7 @@ class Client(QuicConnectionProtocol):
         super().__init__(*args, **kwargs)
         self.http = H3Connection(self._quic)
         self.replies = {}
+        self.closed = "no answer"
 
     async def ask(self, headers):
         stream = self._quic.get_next_available_stream_id()
@@ -73,8 +74,9 @@ class Client(QuicConnectionProtocol):
 
     def quic_event_received(self, event):
         if isinstance(event, ConnectionTerminated):
+            self.closed = f"connection closed: code {event.error_code} {event.reason_phrase}"
             for reply in self.replies.values():
-                reply.fail(f"connection closed: code {event.error_code} {event.reason_phrase}")
+                reply.fail(self.closed)
         elif isinstance(event, StreamReset) and event.stream_id in self.replies:
             self.replies[event.stream_id].fail(f"stream reset: code {event.error_code:#x}")
         for http_event in self.http.handle_event(event):
@@ -85,7 +87,7 @@ class Client(QuicConnectionProtocol):
 
 def request_headers(url, wish, asked):
     target = url.path + (f"?{url.query}" if url.query else "")
-    fields = {":method": wish.get("method", "GET"), ":scheme": "https", ":authority": url.netloc, ":path": target}
+    fields = {":method": "GET", ":scheme": "https", ":authority": url.netloc, ":path": target}
     fields.update({name.lower(): value for name, value in wish.get("headers", {}).items()})
     if asked is not None:
         fields["range"] = range_text(asked)
@@ -110,11 +112,21 @@ def result(asked, reply):
 async def fetch(wish):
     url = urlsplit(wish["url"])
     configuration = QuicConfiguration(is_client=True, alpn_protocols=H3_ALPN, server_name=url.hostname, idle_timeout=IDLE_SECS)
-    configuration.load_verify_locations(wish["ca"])
+    with open(wish["ca"], "rb") as authority:
+        configuration.load_verify_locations(cadata=authority.read())
     host = wish.get("address", url.hostname)
-    async with connect(host, url.port or 443, configuration=configuration, create_protocol=Client) as client:
-        asked = wish["ranges"]
-        replies = await asyncio.gather(*(client.ask(request_headers(url, wish, one)) for one in asked))
+    asked = wish["ranges"]
+    made = []
+
+    def create(*args, **kwargs):
+        made.append(Client(*args, **kwargs))
+        return made[-1]
+
+    try:
+        async with connect(host, url.port or 443, configuration=configuration, create_protocol=create) as client:
+            replies = await asyncio.gather(*(client.ask(request_headers(url, wish, one)) for one in asked))
+    except ConnectionError as error:
+        raise RuntimeError(made[-1].closed if made else str(error)) from error
     return [result(one, reply) for one, reply in zip(asked, replies)]
 
 

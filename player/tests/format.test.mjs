@@ -34,3 +34,10 @@ test('figures carry their unit', () => {
   assert.equal(format.milliseconds(142.6), '143 ms');
   assert.equal(format.milliseconds(null), '–');
 });
+
+test('the cache nearest to the listener says how it had the bytes', () => {
+  assert.equal(format.cacheStatus('antiphon; hit; detail=ram'), 'hit (ram)');
+  assert.equal(format.cacheStatus('antiphon; fwd=miss; stored'), 'miss');
+  assert.equal(format.cacheStatus('shield; hit, antiphon; fwd=stale; detail="ssd"'), 'stale ("ssd")');
+  for (const header of [null, '', 'antiphon', '=;,']) assert.equal(format.cacheStatus(header), '–', String(header));
+});
