@@ -42,6 +42,9 @@ pub const EPOCH_SECS: u64 = 30 * 86_400;
 /// How long before any asset needs them the masters of an epoch are made.
 pub const MASTERS_AHEAD_SECS: u64 = 7 * 86_400;
 
+/// How long before an asset enters an epoch its objects may be fetched (MEDIA.md §10).
+pub const PREFETCH_SECS: u64 = 86_400;
+
 /// The epoch `asset` is in at `at`. `bump` counts the times its keys were changed out of turn, after a leak.
 pub fn epoch_at(asset: &AssetId, at: UnixTime, bump: u32) -> Epoch {
     let turns = at.0.saturating_add(stagger_secs(asset)) / EPOCH_SECS;
@@ -54,14 +57,27 @@ pub fn epoch_ends(asset: &AssetId, epoch: &Epoch, bump: u32) -> UnixTime {
     UnixTime((turns * EPOCH_SECS).saturating_sub(stagger_secs(asset)))
 }
 
-/// The epochs whose masters must exist at `now`: from the last one of the slowest asset, which origins still
-/// serve, to the one that the fastest asset is in [`MASTERS_AHEAD_SECS`] later, and one more, so that an asset
-/// whose keys leaked can be bumped at once.
+/// The epochs that players may ask for at `now`: from the last one of the slowest asset to the one that the
+/// fastest asset is in [`PREFETCH_SECS`] later. An origin whose ring lacks one of them fails listeners.
+pub fn epochs_served(now: UnixTime) -> RangeInclusive<Epoch> {
+    epoch_no((now.0 / EPOCH_SECS).saturating_sub(1))..=fastest_epoch(now.plus(PREFETCH_SECS))
+}
+
+/// The epochs whose masters are to be made at `now`, if they are missing: those that are served, those that
+/// the fastest asset reaches within [`MASTERS_AHEAD_SECS`], and one more. Made once in 30 days they last, and
+/// an asset whose keys leaked can be bumped at once.
 pub fn epochs_needed(now: UnixTime) -> RangeInclusive<Epoch> {
-    let epoch = |turns: u64| Epoch(u32::try_from(turns).unwrap_or(u32::MAX));
-    let slowest = now.0 / EPOCH_SECS;
-    let fastest = now.plus(EPOCH_SECS - 1).plus(MASTERS_AHEAD_SECS).0 / EPOCH_SECS;
-    epoch(slowest.saturating_sub(1))..=epoch(fastest + 1)
+    let ahead = fastest_epoch(now.plus(MASTERS_AHEAD_SECS));
+    *epochs_served(now).start()..=epoch_no(u64::from(ahead.0) + 1)
+}
+
+/// The epoch of an asset that changes as early as any.
+fn fastest_epoch(at: UnixTime) -> Epoch {
+    epoch_no(at.plus(EPOCH_SECS - 1).0 / EPOCH_SECS)
+}
+
+fn epoch_no(turns: u64) -> Epoch {
+    Epoch(u32::try_from(turns).unwrap_or(u32::MAX))
 }
 
 /// How much earlier than the calendar `asset` changes epochs; less than an epoch, spread by the asset's hash.

@@ -5,7 +5,7 @@
 use antiphon_core::{AssetId, Epoch, Rendition, Scheme, UnixTime};
 use antiphon_drm::keys::{
     ContentKey, EPOCH_SECS, EPOCHS_MAX, FileKek, KekError, KeyError, KeyId, KeyWrap, Keyring, KeyringError,
-    SHARDS, WrapError, epoch_at, epoch_ends, epochs_needed,
+    SHARDS, WrapError, epoch_at, epoch_ends, epochs_needed, epochs_served,
 };
 use proptest::prelude::*;
 use sha2::{Digest, Sha256};
@@ -156,6 +156,34 @@ fn masters_are_made_a_week_before_the_first_asset_needs_them() {
     }
     assert_eq!(epochs_needed(UnixTime(0)).start(), &Epoch(0));
     assert!(epochs_needed(UnixTime(u64::MAX)).end() >= &Epoch(u32::MAX));
+}
+
+#[test]
+fn a_ring_extended_once_in_thirty_days_always_has_what_is_served() {
+    for first_hour in 0..24 * 30 {
+        let mut made = epochs_needed(START.plus(first_hour * 3600));
+        for hour in (0..24 * 90).step_by(7) {
+            let now = START.plus((first_hour + hour) * 3600);
+            if hour > 0 && (hour / (24 * 30)) > ((hour - 7) / (24 * 30)) {
+                made = *made.start()..=*epochs_needed(now).end();
+            }
+            let served = epochs_served(now);
+            assert!(made.contains(served.start()) && made.contains(served.end()), "{served:?} of {made:?}");
+        }
+    }
+}
+
+#[test]
+fn what_is_served_is_what_some_asset_is_in_was_in_or_is_in_tomorrow() {
+    let tracks = catalogue(800);
+    for hour in (0..24 * 32).step_by(9) {
+        let now = START.plus(hour * 3600);
+        let served = epochs_served(now);
+        let of = |at: UnixTime| tracks.iter().map(move |asset| epoch_at(asset, at, 0));
+        assert!(of(now).chain(of(now.plus(DAY))).all(|epoch| served.contains(&epoch)));
+        assert!(of(now).all(|epoch| served.contains(&Epoch(epoch.0 - 1))));
+        assert!(served.end().0 - served.start().0 <= 3);
+    }
 }
 
 #[test]

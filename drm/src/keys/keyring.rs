@@ -225,7 +225,7 @@ impl Keyring {
         Hkdf::<Sha256>::new(None, master)
             .expand_multi_info(&[b"cek/v1", id.as_bytes()], &mut *key)
             .expect("HKDF gives up to 255 hashes of 32 bytes");
-        Ok((id, ContentKey::from_bytes(*key)))
+        Ok((id, ContentKey(key)))
     }
 
     /// The epochs that have masters, ascending.
