@@ -1,0 +1,5 @@
+//! The targets, by the crate half they feed.
+
+pub mod media;
+pub mod rights;
+pub mod words;
