@@ -182,7 +182,7 @@ impl Flight {
         let part = chunk.overlap(rest)?.overlap(there)?;
         debug_assert_eq!(part.start(), rest.start(), "bytes come in order");
         let slot = self.slots.get()?.get((no.0 - self.run.start) as usize)?;
-        let at = chunk.sub(part)?;
+        let at = chunk.offsets_of(part)?;
         slot.bytes(at.start, at.end)
     }
 }

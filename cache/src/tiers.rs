@@ -72,7 +72,7 @@ impl Tiers {
     pub fn resident(&self, object: &ObjName, meta: &ObjMeta, span: Span) -> Option<Bytes> {
         let no = ChunkNo::holding(span.start())?;
         let chunk = no.span(meta.total_len)?;
-        let at = chunk.sub(chunk.overlap(span)?)?;
+        let at = chunk.offsets_of(chunk.overlap(span)?)?;
         let slot = self.ram.get(ChunkKey { obj: object.key(), no: no.0 }, meta.ver)?;
         debug_assert_eq!(slot.len(), chunk.len(), "a kept chunk is complete");
         slot.bytes(at.start, at.end)

@@ -46,7 +46,7 @@ pub enum RangeHeader {
 /// sub-span functions make one, so whoever holds a `Span` need not ask whether it fits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Span {
-    /// Invariant: `start < end`. Upheld by [`Span::new`], asserted in [`Span::sub`].
+    /// Invariant: `start < end`. Upheld by [`Span::new`], asserted in [`Span::offsets_of`].
     start: u64,
     end: u64,
 }
@@ -134,7 +134,7 @@ impl Span {
     /// Where `part` lies inside a buffer that holds exactly `self`, as indexes of that buffer.
     ///
     /// `None` when `part` is not inside `self` or the distance does not fit a `usize`.
-    pub fn sub(self, part: Self) -> Option<std::ops::Range<usize>> {
+    pub fn offsets_of(self, part: Self) -> Option<std::ops::Range<usize>> {
         debug_assert!(self.start < self.end && part.start < part.end, "a span is never empty");
         let inside = self.start <= part.start && part.end <= self.end;
         let from = usize::try_from(part.start.checked_sub(self.start)?).ok()?;

@@ -135,7 +135,7 @@ impl Part {
     /// The part of `start..end` in `span`, if there is any; things are shorter than 4 GiB.
     fn of(span: Span, start: u64, end: u64) -> Option<Self> {
         let part = Span::new(start, end)?.overlap(span)?;
-        Some(Self { here: span.sub(part)?, skipped: u32::try_from(part.start() - start).ok()? })
+        Some(Self { here: span.offsets_of(part)?, skipped: u32::try_from(part.start() - start).ok()? })
     }
 }
 
