@@ -44,7 +44,14 @@ const REPEATS_MAX = 3;
  * @property {(failure: Failure) => void} onFailure the engine has stopped
  */
 
-/** @typedef {{bufferedSecs: number, fetchedBytes: number, cacheStatus: string | null, kbps: number | null, stretches: [number, number][]}} EngineStats */
+/**
+ * @typedef {object} EngineStats
+ * @property {number} bufferedSecs ahead of the listener
+ * @property {number} fetchedBytes
+ * @property {string | null} cacheStatus header of the latest media reply
+ * @property {number | null} kbps nominal, of what is fetched
+ * @property {[number, number][]} stretches buffered seconds, from and to
+ */
 
 export class Engine {
   /** @type {HTMLAudioElement} */ #audio;

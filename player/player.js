@@ -101,8 +101,8 @@ class Player {
     audio.addEventListener('waiting', () => this.#view.showState(audio.paused ? 'paused' : 'loading'));
     audio.addEventListener('ended', () => this.#skip(1));
     for (const [action, act] of /** @type {[MediaSessionAction, (details: MediaSessionActionDetails) => void][]} */ ([
-      ['play', () => this.#toggle()],
-      ['pause', () => this.#toggle()],
+      ['play', () => this.#audio.paused && this.#toggle()],
+      ['pause', () => this.#audio.pause()],
       ['previoustrack', () => this.#skip(-1)],
       ['nexttrack', () => this.#skip(1)],
       ['seekto', (details) => this.#seek(details.seekTime ?? 0)],
@@ -326,10 +326,9 @@ class Player {
       this.#logOut();
       this.#view.warn('Your login has run out. Please log in again.');
     } else if (failure.kind === 'unreachable' && failure.origin !== null) {
-      this.#view.warn(`The edge at ${failure.origin} does not answer. If its certificate is new to this browser, open it once, accept it, and come back.`, {
-        link: { href: failure.origin, text: 'Open the edge' },
-        retry: true,
-      });
+      const advice = 'If its certificate is new to this browser, open it once, accept it, and come back.';
+      const link = { href: failure.origin, text: 'Open the edge' };
+      this.#view.warn(`The edge at ${failure.origin} does not answer. ${advice}`, { link, retry: true });
     } else {
       this.#view.warn(sentence(failure), { retry: failure.kind !== 'unsupported' });
     }

@@ -68,7 +68,7 @@ await run(async (browser, world) => {
 });
 
 /**
- * A mobile line of 2 Mbit/s: on loopback a short track is all there before a hand could seek.
+ * A mobile line of 1 Mbit/s: on loopback a short track is all there before a hand could seek.
  * @returns {Promise<() => Promise<void>>} takes the limit away
  */
 async function slowNetwork(page) {
@@ -81,7 +81,7 @@ async function slowNetwork(page) {
       uploadThroughput: bytesPerSec,
     });
   await session.send('Network.enable');
-  await limit(2_000_000 / 8, 20);
+  await limit(1_000_000 / 8, 20);
   return () => limit(-1, 0);
 }
 
