@@ -33,7 +33,7 @@ pub struct Config {
     /// Folder of the key ring, the same that the origin reads: `kek` (64 hexadecimal digits), `keyring.json`
     /// (epoch masters, sealed) and `url-keys.json` (keys that sign stream tokens, the same ring that the edges
     /// verify with). Other masters give keys that open nothing: players load and stay silent. Other URL keys
-    /// give 403 on every stream.
+    /// give 403 on every stream. Read again every hour.
     pub keyring_dir: PathBuf,
     /// Seconds that requests in flight may take after a stop was asked for; then they are cut.
     pub stop_secs: u32,

@@ -1,7 +1,7 @@
 //! Keys and secrets from files: the key ring that origin and edges share, and the keys of our own tokens.
 //!
 //! Promises
-//! - A key file that others than its owner may read is refused.
+//! - A key file that strangers may read, or anybody but its owner may change, is refused.
 //! - A key that is made here is on disk, whole and for its owner only, before it is used; of two processes that
 //!   start at once both end up with the same one.
 //! - Errors name the file and never what is in it.
@@ -18,10 +18,17 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
 use zeroize::Zeroizing;
 
-/// What licences and stream URLs are made with.
+/// What licences and stream URLs are made with, as the files of one folder say.
 pub struct SharedKeys {
+    folder: PathBuf,
+    ring: RwLock<Arc<Ring>>,
+}
+
+/// The keys of one reading.
+pub struct Ring {
     /// Masters of content keys.
     pub keyring: Keyring,
     /// Keys of stream tokens.
@@ -42,8 +49,8 @@ pub enum KeyFileError {
         #[source]
         cause: io::Error,
     },
-    /// Others may read it.
-    #[error("{file} has mode {mode:03o}: a key is for its owner only, run chmod 600 on it")]
+    /// Others may read or change it.
+    #[error("{file} has mode {mode:03o}: a key is for its owner, run chmod 600 on it")]
     Open {
         /// Which file.
         file: PathBuf,
@@ -110,6 +117,26 @@ const SESSION_LEN: usize = 16;
 impl SharedKeys {
     /// Reads the key ring in `folder`.
     pub fn open(folder: &Path) -> Result<Self, KeyFileError> {
+        let ring = RwLock::new(Arc::new(Ring::read(folder)?));
+        Ok(Self { folder: folder.to_owned(), ring })
+    }
+
+    /// The keys as last read.
+    pub fn ring(&self) -> Arc<Ring> {
+        Arc::clone(&self.ring.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Reads the files anew: masters are made ahead and URL keys are rotated while we run. When that fails the
+    /// keys stay as they were.
+    pub fn reload(&self) -> Result<(), KeyFileError> {
+        let ring = Arc::new(Ring::read(&self.folder)?);
+        *self.ring.write().unwrap_or_else(PoisonError::into_inner) = ring;
+        Ok(())
+    }
+}
+
+impl Ring {
+    fn read(folder: &Path) -> Result<Self, KeyFileError> {
         let kek_file = folder.join("kek");
         let masters_file = folder.join("keyring.json");
         let url_keys_file = folder.join("url-keys.json");
@@ -181,7 +208,8 @@ fn read(file: &Path) -> Result<Zeroizing<String>, KeyFileError> {
     let source = File::open(file).map_err(fault)?;
     let facts = source.metadata().map_err(fault)?;
     let mode = facts.permissions().mode() & 0o777;
-    if mode & 0o077 != 0 {
+    // The group may read: that is how systemd hands credentials over (an ACL shows as group bits).
+    if mode & 0o037 != 0 {
         return Err(KeyFileError::Open { file: file.to_owned(), mode });
     }
     if facts.len() > FILE_LEN_MAX {
@@ -196,6 +224,7 @@ fn read(file: &Path) -> Result<Zeroizing<String>, KeyFileError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use antiphon_core::{Epoch, UnixTime};
     use std::collections::HashSet;
 
     #[test]
@@ -209,13 +238,21 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_others_may_read_is_refused() {
+    fn a_key_that_strangers_may_read_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("access.key");
         token_key(&file).unwrap();
-        fs::set_permissions(&file, fs::Permissions::from_mode(0o640)).unwrap();
-        let error = token_key(&file).unwrap_err();
-        assert!(matches!(error, KeyFileError::Open { mode: 0o640, .. }), "{error}");
+        let with_mode = |mode| {
+            fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
+            token_key(&file)
+        };
+        for open in [0o644, 0o604, 0o601, 0o660, 0o666] {
+            let error = with_mode(open).unwrap_err();
+            assert!(matches!(error, KeyFileError::Open { mode, .. } if mode == open), "{error}");
+        }
+        for closed in [0o400, 0o440, 0o600] {
+            assert!(with_mode(closed).is_ok(), "{closed:o}");
+        }
     }
 
     #[test]
@@ -227,6 +264,46 @@ mod tests {
         let error = token_key(&file).unwrap_err().to_string();
         assert!(error.contains("access.key") && !error.contains("half"), "{error}");
         assert_eq!(fs::read(&file).unwrap(), b"half");
+    }
+
+    fn put(folder: &Path, name: &str, text: &str) {
+        let mut file = OpenOptions::new();
+        let file = file.write(true).create(true).truncate(true).mode(0o600).open(folder.join(name));
+        file.unwrap().write_all(text.as_bytes()).unwrap();
+    }
+
+    fn write_ring(folder: &Path, kid: &str, epochs: u32) {
+        let kek = FileKek::from_bytes(&[9; 32]);
+        let mut keyring = Keyring::new();
+        keyring.extend(Epoch(1)..=Epoch(epochs), &mut |bytes| bytes.fill(1)).unwrap();
+        put(folder, "kek", &FileKek::file_text(&[9; 32]));
+        put(folder, "keyring.json", &keyring.seal(&kek, &mut |nonce| nonce.fill(2)).unwrap());
+        put(
+            folder,
+            "url-keys.json",
+            &UrlKeys::generate(kid, [3; 32], UnixTime(1_800_000_000)).unwrap().to_json(),
+        );
+    }
+
+    #[test]
+    fn a_ring_that_grew_is_read_again_and_a_damaged_one_changes_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        write_ring(folder.path(), "k1", 2);
+        let keys = SharedKeys::open(folder.path()).unwrap();
+        let seen = |keys: &SharedKeys| {
+            let ring = keys.ring();
+            (ring.keyring.epochs().count(), ring.url_keys.names().map(str::to_owned).collect::<Vec<_>>())
+        };
+        assert_eq!(seen(&keys), (2, vec!["k1".to_owned()]));
+
+        write_ring(folder.path(), "k2", 3);
+        keys.reload().unwrap();
+        assert_eq!(seen(&keys), (3, vec!["k2".to_owned()]));
+
+        put(folder.path(), "url-keys.json", "{");
+        let error = keys.reload().unwrap_err();
+        assert!(error.to_string().ends_with("url-keys.json"), "{error}");
+        assert_eq!(seen(&keys), (3, vec!["k2".to_owned()]));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use antiphon_core::{AssetId, Epoch, ObjectPath, Scheme, Secret};
 use antiphon_drm::keys::KeyId;
 use antiphon_drm::manifest::TrackLayout;
 use bytes::Bytes;
-use http::{HeaderValue, Request, StatusCode, header};
+use http::{HeaderValue, Request, header};
 use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -131,10 +131,10 @@ impl Layouts {
             .body(Empty::new())
             .map_err(|error| unreachable(error.into()))?;
         let response = self.client.request(request).await.map_err(|error| unreachable(error.into()))?;
-        match response.status() {
-            StatusCode::OK => {}
-            StatusCode::NOT_FOUND => return Err(LayoutError::Missing { asset, epoch }),
-            status => return Err(LayoutError::Refused { asset, status: status.as_u16() }),
+        match response.status().as_u16() {
+            200 => {}
+            404 => return Err(LayoutError::Missing { asset, epoch }),
+            status => return Err(LayoutError::Refused { asset, status }),
         }
         let body = Limited::new(response.into_body(), LAYOUT_LEN_MAX).collect().await.map_err(|cause| {
             match cause.is::<LengthLimitError>() {
@@ -151,8 +151,8 @@ impl Layouts {
 
 /// Holds a layout against what was asked for.
 fn check(layout: &TrackLayout, asset: AssetId, epoch: Epoch) -> Result<(), &'static str> {
-    if layout.asset != asset || layout.epoch != epoch {
-        return Err("is of another asset or epoch");
+    if (layout.asset, layout.epoch, layout.scheme) != (asset, epoch, Scheme::Cenc) {
+        return Err("is of another asset, epoch or scheme");
     }
     if layout.renditions.is_empty() {
         return Err("lists no rendition");

@@ -97,7 +97,7 @@ pub enum StartError {
     },
 }
 
-/// How often old sessions are looked for.
+/// How often old sessions are looked for and keys are read again.
 const HOUSEKEEPING: Duration = Duration::from_secs(3600);
 const DAY_SECS: u64 = 86_400;
 /// Connections of operators.
@@ -131,7 +131,7 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, Sta
         .into_iter()
         .map(|door| tokio::spawn(server::serve(door, Handle::current(), stopped.clone())))
         .collect();
-    tasks.push(tokio::spawn(forget_old(Arc::clone(&app), config.database.sessions_keep_days, stopped)));
+    tasks.push(tokio::spawn(keep_house(Arc::clone(&app), config.database.sessions_keep_days, stopped)));
     Ok(Running { addresses, admin_address, stop, tasks, state: app.state.clone() })
 }
 
@@ -189,8 +189,8 @@ async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartErr
     Ok((listener, bound))
 }
 
-/// Forgets sessions past their days, now and then, until `stop` changes.
-async fn forget_old(app: Arc<App>, keep_days: u32, mut stop: watch::Receiver<bool>) {
+/// Forgets sessions past their days and reads the key ring anew, now and then, until `stop` changes.
+async fn keep_house(app: Arc<App>, keep_days: u32, mut stop: watch::Receiver<bool>) {
     let mut hours = tokio::time::interval(HOUSEKEEPING);
     loop {
         tokio::select! {
@@ -201,7 +201,13 @@ async fn forget_old(app: Arc<App>, keep_days: u32, mut stop: watch::Receiver<boo
         match app.state.forget_before(moment).await {
             Ok(0) => {}
             Ok(sessions) => tracing::info!(sessions, "old sessions were forgotten"),
-            Err(error) => tracing::error!(error = %verdict::chain(&error), "housekeeping"),
+            Err(error) => tracing::error!(error = %verdict::chain(&error), "forget old sessions"),
+        }
+        let reader = Arc::clone(&app);
+        match tokio::task::spawn_blocking(move || reader.keys.reload()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::error!(error = %verdict::chain(&error), "read the key ring anew"),
+            Err(error) => tracing::error!(%error, "read the key ring anew"),
         }
     }
 }

@@ -7,7 +7,7 @@
 //! Promises
 //! - Memory is fixed at the start, however many keys there are.
 //! - A key within its rate is never refused for its own requests; one that stays above it is held to the rate.
-//! - A clock that jumps back holds nobody longer than one burst takes to refill.
+//! - A clock that jumps back holds nobody longer than a full bucket takes to drain, and five seconds.
 //!
 //! Does not know: HTTP, what a key names.
 
@@ -37,6 +37,9 @@ const ROWS: usize = 2;
 /// Cells of one row; 16 bytes of memory for each.
 const CELLS: usize = 1 << 15;
 const SECOND_US: u64 = 1_000_000;
+/// A bucket this far past its brim was filled by a clock that has jumped back since. Less is two requests that
+/// read the clock around the turn of a second.
+const JUMP_US: u64 = 5 * SECOND_US;
 
 impl RateLimiter {
     /// Lets each key pass `per_sec` times a second in the long run, and `burst` times at once. 0 counts as 1.
@@ -57,11 +60,9 @@ impl RateLimiter {
         let cells: [&AtomicU64; ROWS] = std::array::from_fn(|row| self.cell(row, &key));
         let levels = cells.map(|cell| {
             let level = cell.load(Ordering::Relaxed);
-            if level > latest {
-                // Filled before the clock jumped back: it is full now, and empties from here.
-                cell.store(latest, Ordering::Relaxed);
-            }
-            level.clamp(now_us, latest)
+            // Filled before the clock jumped back, it says nothing now.
+            let stale = level > latest.saturating_add(JUMP_US);
+            if stale { now_us } else { level.max(now_us) }
         });
         let filled = levels.into_iter().min().unwrap_or(now_us).saturating_add(self.interval_us);
         if filled > latest {
@@ -111,9 +112,10 @@ mod tests {
     fn a_clock_that_jumps_back_holds_nobody_for_long() {
         let limiter = RateLimiter::new(1, 3);
         assert_eq!(passes(&limiter, "a", NOW), 3);
+        assert_eq!(limiter.pass("a", UnixTime(NOW.0 - 1)), Err(Held { retry_secs: 2 }));
         let yesterday = UnixTime(NOW.0 - 86_400);
-        assert_eq!(limiter.pass("a", yesterday), Err(Held { retry_secs: 1 }));
-        assert_eq!(passes(&limiter, "a", yesterday.plus(3)), 3);
+        assert_eq!(passes(&limiter, "a", yesterday), 3);
+        assert_eq!(passes(&limiter, "a", yesterday.plus(1)), 1);
     }
 
     #[test]

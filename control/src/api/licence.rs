@@ -73,7 +73,8 @@ fn check(asked: &ClearKeyRequest, entitlement: &Entitlement) -> Result<(), Failu
 
 fn answer(app: &App, entitlement: &Entitlement) -> Result<ClearKeyAnswer, Failure> {
     let Entitlement { asset, epoch, renditions, .. } = entitlement;
-    let key = |rendition: &Rendition| app.keys.keyring.content_key(asset, Scheme::Cenc, *rendition, *epoch);
+    let ring = app.keys.ring();
+    let key = |rendition: &Rendition| ring.keyring.content_key(asset, Scheme::Cenc, *rendition, *epoch);
     let keys: Result<Vec<_>, _> = renditions.iter().map(key).collect();
     keys.map(ClearKeyAnswer::new).map_err(Failure::Keys)
 }

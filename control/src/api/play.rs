@@ -6,6 +6,7 @@ use crate::body;
 use crate::catalogue::{Gapless, Loudness, Song};
 use crate::entitlement::Entitlement;
 use crate::issuer::Listener;
+use crate::jwt::JwtError;
 use crate::keys::session_name;
 use crate::policy::{self, Grant};
 use crate::state::NewSession;
@@ -151,6 +152,10 @@ pub(super) fn licence_url(app: &App) -> String {
 /// A stream token for every rendition of the entitled asset up to the tier's bit rate, until the play ends.
 pub(super) fn stream_token(app: &App, entitlement: &Entitlement, now: UnixTime) -> Result<String, Failure> {
     let Entitlement { listener, device, session, asset, epoch, max_kbps, expires, .. } = entitlement;
+    if *expires <= now {
+        // Within the leeway of the clocks; a stream token has its own and would be dead on arrival.
+        return Err(Failure::Token(JwtError::Expired));
+    }
     let folder = format!("/a/{}/{epoch}/{asset}/", Scheme::Cenc.letter());
     let grant = token::Grant {
         path_scope: Some(format!("{folder}*")),
@@ -160,7 +165,7 @@ pub(super) fn stream_token(app: &App, entitlement: &Entitlement, now: UnixTime) 
         max_kbps: Some(*max_kbps),
         ..token::Grant::until(*expires)
     };
-    grant.sign(&app.keys.url_keys, &folder, now).map_err(Failure::Stream)
+    grant.sign(&app.keys.ring().url_keys, &folder, now).map_err(Failure::Stream)
 }
 
 fn rfc3339(time: UnixTime) -> Result<String, Failure> {
