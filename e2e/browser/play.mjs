@@ -111,8 +111,13 @@ async function screenshots(page, world) {
   await picture(page, world, 'phone-dark');
   await page.emulateMedia({ colorScheme: 'light' });
   await picture(page, world, 'phone');
-  const overflows = await page.evaluate(() => document.documentElement.scrollWidth > innerWidth);
-  check(!overflows, 'the page is wider than a phone');
+  // 320 CSS pixels: the smallest phones, and WCAG 1.4.10 (reflow).
+  for (const width of [390, 320]) {
+    await page.setViewportSize({ width, height: 844 });
+    const wide = await page.evaluate(() => document.documentElement.scrollWidth);
+    await picture(page, world, `phone-${width}`);
+    check(wide <= width, `the page is ${wide} pixels wide on a phone of ${width}`);
+  }
 }
 
 async function picture(page, world, name, before = async () => undefined) {
