@@ -4,11 +4,18 @@ use aes::Aes128;
 use aes::cipher::{InnerIvInit, KeyInit, StreamCipher, StreamCipherCoreWrapper, StreamCipherSeek};
 use ctr::{CtrCore, flavors};
 use std::fmt;
+use zeroize::ZeroizeOnDrop;
 
 /// The expanded key of one object; made once, used for every sample. Zeroed on drop (crate feature).
 pub(super) struct SampleCipher {
     aes: Aes128,
 }
+
+/// Holds the crate feature to its word: without it this does not compile.
+const _: fn() = || {
+    fn zeroed_on_drop<T: ZeroizeOnDrop>() {}
+    zeroed_on_drop::<Aes128>();
+};
 
 /// What one sample's key stream begins with: variant and number of the sample (MEDIA.md §3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,6 +3,7 @@
 use crate::world::{Dice, Recording, changeable, kids, template};
 use antiphon_core::Span;
 use antiphon_drm::content::encrypt::{EncryptError, Encryptor, encrypt_range};
+use antiphon_drm::content::index::{Fragment, FragmentShape, MDAT_HEADER_LEN, SampleIndex};
 use antiphon_drm::content::template::Template;
 use antiphon_drm::keys::{ContentKey, KeyId};
 use proptest::prelude::*;
@@ -78,6 +79,33 @@ fn every_sample_has_a_key_stream_of_its_own() {
         }
     }
     assert_eq!(streams.len(), 200);
+}
+
+#[test]
+fn the_variants_of_a_fragment_share_no_key_stream() {
+    let template = template(&Recording::of(90).to_bytes(), 1);
+    let shapes = |variant| {
+        let shape = |fragment: &Fragment| FragmentShape {
+            moof_len: (fragment.payload - fragment.moof) as u32 - MDAT_HEADER_LEN,
+            payload_len: (fragment.end - fragment.payload) as u32,
+            samples: fragment.samples,
+            variant,
+        };
+        template.index.fragments().iter().map(shape).collect::<Vec<_>>()
+    };
+    let streams = [0, 1].map(|variant| {
+        let sizes =
+            template.index.fragments().iter().flat_map(|fragment| template.index.sizes_of(fragment).to_vec());
+        let kid_offsets: Vec<u32> = template.index.kid_patches().iter().map(|patch| patch.offset).collect();
+        let facts = template.index.facts().clone();
+        let index = SampleIndex::assemble(facts, &kid_offsets, &shapes(variant), sizes.collect()).unwrap();
+        let mut bytes = vec![0; template.bytes.len()];
+        let span = Span::whole(bytes.len() as u64).unwrap();
+        encrypt_range(&mut bytes, span, &index, &ContentKey::from_bytes([4; 16]), &kids(1, 1), 0).unwrap();
+        bytes[index.fragments()[0].payload as usize..].to_vec()
+    });
+    let alike = streams[0].iter().zip(&streams[1]).filter(|(a, b)| a == b && **a != 0).count();
+    assert!(alike * 100 < streams[0].len(), "{alike} bytes of {} are alike", streams[0].len());
 }
 
 #[test]

@@ -8,6 +8,7 @@ use antiphon_drm::content::source::AudioFile;
 use antiphon_drm::content::template::{FRAMES_PER_FRAGMENT_MAX, Template, TemplateError};
 use antiphon_drm::manifest::{LayoutError, MpdOptions, RenditionFacts, TrackLayout, mpd};
 use data_encoding::BASE64;
+use sha2::{Digest, Sha256};
 
 const ASSET: AssetId = AssetId::from_bytes(*b"0123456789abcdef");
 
@@ -92,6 +93,19 @@ fn an_index_that_is_not_what_was_written_is_refused() {
         assert!(SampleIndex::from_bytes(&bytes[..at]).is_err(), "cut to {at}");
     }
     assert_eq!(SampleIndex::from_bytes(&[&bytes[..], &[0]].concat()), Err(IndexError::Hash));
+}
+
+#[test]
+fn an_index_has_one_byte_form() {
+    let recording = Recording { samples: vec![vec![7; 0xffff]], ..Recording::of(1) };
+    let mut bytes = template(&recording.to_bytes(), 1).index.to_bytes();
+    let body = bytes.len() - 16;
+    assert_eq!(bytes[body - 5..body], [0xff, 0xff, 0, 0xff, 0xff]);
+    bytes[body - 1] = 0xfe;
+    let hash = Sha256::digest(&bytes[..body]);
+    bytes[body..].copy_from_slice(&hash[..16]);
+    let told = IndexError::Inconsistent("a short length in the long form");
+    assert_eq!(SampleIndex::from_bytes(&bytes), Err(told));
 }
 
 #[test]

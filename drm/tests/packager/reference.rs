@@ -109,7 +109,7 @@ fn an_object_and_any_range_of_it_are_the_reference_packagers_to_the_byte() {
     let mut dice = Dice::new(20_000);
     for _ in 0..20_000 {
         let start = dice.below(theirs.len() as u64);
-        let magnitude = dice.below(19);
+        let magnitude = dice.below(17);
         let len = 1 + dice.below(1 << magnitude);
         let span = Span::new(start, (start + len).min(theirs.len() as u64)).unwrap();
         let range = span.start() as usize..span.end() as usize;

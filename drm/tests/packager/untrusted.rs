@@ -274,6 +274,11 @@ fn a_table_that_claims_more_than_the_file_holds_takes_no_memory() {
         refusal(&bytes),
         SourceError::SamplesOverlap { total: 1_000_000, file_len: bytes.len() as u64 }
     );
+    // Samples that share bytes: a small file must not become a large one.
+    let mut bytes = Recording { samples: vec![vec![1; 5_000], vec![2]], ..Recording::of(2) }.to_bytes();
+    let stsz = bytes.windows(4).position(|four| four == b"stsz").unwrap();
+    bytes[stsz + 20..stsz + 24].copy_from_slice(&5_000_u32.to_be_bytes());
+    assert_eq!(refusal(&bytes), SourceError::SamplesOverlap { total: 10_000, file_len: bytes.len() as u64 });
     // A listed count that the box does not hold.
     let bytes = fixed(0, 1000, 0);
     assert!(

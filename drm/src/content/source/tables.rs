@@ -42,20 +42,21 @@ fn sample_lens(stsz: &Found<'_>, file_len: u64) -> Result<Vec<u32>, SourceError>
     if count > SAMPLES_MAX {
         return Err(SourceError::TooManySamples(count.into()));
     }
+    // A table of one number can claim any count, and a listed one the same bytes many times: the file must be
+    // long enough before memory is taken.
+    let total = match fixed {
+        0 => stsz.records(12, count, 4)?.map(|len| u64::from(word(len))).sum(),
+        len => u64::from(len) * u64::from(count),
+    };
+    if total > file_len {
+        return Err(SourceError::SamplesOverlap { total, file_len });
+    }
     let lens: Vec<u32> = match fixed {
         0 => stsz.records(12, count, 4)?.map(word).collect(),
-        // A table of one number can claim any count: the file must be long enough before memory is taken.
-        len if u64::from(len) * u64::from(count) > file_len => {
-            return Err(SourceError::SamplesOverlap { total: u64::from(len) * u64::from(count), file_len });
-        }
         len => vec![len; count as usize],
     };
     if let Some(at) = lens.iter().position(|len| !(1..=SAMPLE_LEN_MAX).contains(len)) {
         return Err(SourceError::SampleLen { sample: at as u32, len: lens[at] });
-    }
-    let total = lens.iter().map(|len| u64::from(*len)).sum();
-    if total > file_len {
-        return Err(SourceError::SamplesOverlap { total, file_len });
     }
     Ok(lens)
 }
