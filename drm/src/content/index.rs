@@ -153,17 +153,6 @@ impl SampleIndex {
         self.fragments.last().map_or(0, |fragment| fragment.end)
     }
 
-    /// `ftyp` and `moov`: what a player needs before the first fragment.
-    pub fn init_span(&self) -> Option<Span> {
-        Span::new(0, self.facts.init_len.into())
-    }
-
-    /// `sidx`: where each fragment lies.
-    pub fn sidx_span(&self) -> Option<Span> {
-        let start = u64::from(self.facts.init_len);
-        Span::new(start, start + u64::from(self.facts.sidx_len))
-    }
-
     /// Where key ids are written when an object is made.
     pub fn kid_patches(&self) -> &[KidPatch] {
         &self.kid_patches
