@@ -115,6 +115,13 @@ impl Evening {
         output.stdout
     }
 
+    /// Whether a URL answers with a success.
+    pub fn answers(&self, url: &str) -> bool {
+        let mut command = Command::new("curl");
+        command.args(["--silent", "--fail", "--max-time", "5", "--cacert", self.fact("ca"), url]);
+        output_within(command, Duration::from_secs(10)).status.success()
+    }
+
     /// The JSON that `curl` prints.
     pub fn curl_json(&self, arguments: &[&str]) -> Json {
         let body = self.curl(arguments);

@@ -9,7 +9,7 @@ use std::time::Duration;
 /// Longer than any script gives itself.
 const SCRIPT_WITHIN: Duration = Duration::from_secs(120);
 /// A track of a Debian package: real music, MP3.
-const REAL_MUSIC: &str = "/usr/share/games/asc/music/frontiers.mp3";
+const REAL_MUSIC: &str = "/usr/share/games/asc/music/machine_wars.mp3";
 
 #[test]
 fn a_listener_hears_a_track_over_http3_and_seeks_far_ahead() {
@@ -22,6 +22,13 @@ fn a_listener_hears_a_track_over_http3_and_seeks_far_ahead() {
 fn without_a_licence_it_stays_silent() {
     let Some(browser) = Browser::found() else { return };
     let heard = browser.run("nolicence.mjs", &Evening::start(), json!({}));
+    assert_eq!(heard["ok"], true, "{heard}");
+}
+
+#[test]
+fn a_listener_in_trouble_is_told_and_plays_on() {
+    let Some(browser) = Browser::found() else { return };
+    let heard = browser.run("trouble.mjs", &Evening::start(), json!({}));
     assert_eq!(heard["ok"], true, "{heard}");
 }
 
@@ -41,6 +48,15 @@ fn real_music_that_was_just_ingested_is_heard() {
     ingest.arg("ingest").arg("--data-dir").arg(evening.data()).args(["--title", "Real music"]).arg(music);
     let output = output_within(ingest, Duration::from_secs(240));
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let said = String::from_utf8_lossy(&output.stdout);
+    let song = said.split_whitespace().find(|word| word.starts_with("song_")).expect("a song id");
+    let access_token = evening.log_in("premium");
+    for (quality, bitrate) in [("low", 64), ("normal", 128), ("high", 256), ("premium", 320)] {
+        let play = evening.play(&access_token, song, quality);
+        assert_eq!(play["bitrate"], bitrate);
+        let head = evening.curl(&["--range", "4-11", play["stream_url"].as_str().expect("a stream url")]);
+        assert_eq!(head, b"ftypiso6", "{quality}");
+    }
     let heard = browser.run("play.mjs", &evening, json!({"track": "Real music"}));
     assert_eq!((&heard["ok"], &heard["track"]), (&json!(true), &json!("Real music")), "{heard}");
 }

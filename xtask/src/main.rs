@@ -91,7 +91,7 @@ fn test(root: &std::path::Path, install: bool) -> Result<()> {
     for (name, program, arguments) in [
         ("tests", "cargo", vec!["test", "--locked", "--workspace", "--no-fail-fast"]),
         ("player: types", "node", vec!["player/tests/types.mjs"]),
-        ("player: units", "node", vec!["--test", "player/tests/"]),
+        ("player: units", "node", vec!["--test", "player/tests/units.mjs"]),
     ] {
         if program == "node" && !tools.has_node() {
             tools.skipped(name, "node and its packages")?;

