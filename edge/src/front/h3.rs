@@ -116,9 +116,9 @@ impl H3Front {
             let Some(incoming) = incoming else { break };
             self.admit(incoming, &tasks, &shutdown, &kill);
         }
-        endpoint.set_server_config(None);
         tokio::select! {
             () = endpoint.wait_idle() => {}
+            () = refuse_all(&endpoint) => {}
             () = kill.cancelled() => {
                 endpoint.close(var_int(Code::H3_NO_ERROR), b"");
                 // Whoever did not hear it by then finds out by silence.
@@ -364,6 +364,13 @@ fn transport(limits: &LimitsConfig, http3: &Http3Config) -> Result<TransportConf
         .datagram_receive_buffer_size(None)
         .datagram_send_buffer_size(0);
     Ok(transport)
+}
+
+/// Tells newcomers at once that they must look elsewhere, for as long as the endpoint lives.
+async fn refuse_all(endpoint: &Endpoint) {
+    while let Some(incoming) = endpoint.accept().await {
+        incoming.refuse();
+    }
 }
 
 /// Resolves when the edge is told to stop.
