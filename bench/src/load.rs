@@ -10,13 +10,13 @@ mod h1;
 mod h2;
 mod h3;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use clap::ValueEnum;
 use rustls_pki_types::{CertificateDer, ServerName};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio_rustls::client::TlsStream;
@@ -131,18 +131,12 @@ impl Load {
 
     /// Waits; a client that fails meanwhile fails the load.
     pub async fn go_on(&mut self, time: Duration) -> Result<()> {
-        let until = Instant::now() + time;
-        loop {
-            tokio::select! {
-                ended = self.clients.join_next() => match ended {
-                    None => bail!("all clients have ended"),
-                    Some(ended) => {
-                        ended.context("a client panicked")??;
-                        bail!("a client has ended");
-                    }
-                },
-                () = tokio::time::sleep_until(until.into()) => return Ok(()),
-            }
+        tokio::select! {
+            ended = self.clients.join_next() => match ended {
+                Some(ended) => ended.context("a client panicked")?.and(Err(anyhow!("a client has ended"))),
+                None => bail!("all clients have ended"),
+            },
+            () = tokio::time::sleep(time) => Ok(()),
         }
     }
 

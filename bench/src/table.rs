@@ -70,7 +70,7 @@ mod tests {
     fn the_median_is_the_middle_and_the_spread_the_ends() {
         let mut samples = Samples::default();
         assert_eq!(samples.to_string(), "-");
-        [3.0, 1.0, 2.0].map(|figure| samples.push(figure));
+        [3.0, 1.0, 2.0].into_iter().for_each(|figure| samples.push(figure));
         assert_eq!(samples.to_string(), "2.00 (1.00-3.00)");
         samples.push(4.0);
         assert_eq!((samples.median(), samples.spread()), (Some(2.5), Some((1.0, 4.0))));

@@ -113,7 +113,7 @@ fn prepare_network() -> String {
 async fn run(args: &Args, network: &str) -> Result<()> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).context("read the clock")?.as_secs();
     let cores = std::fs::read_to_string("/proc/cpuinfo")?.matches("processor\t").count();
-    let stage = Stage::set((cores > SERVER_CORE.max(CLIENT_CORE)).then_some(SERVER_CORE), UnixTime(now))?;
+    let stage = Stage::set((cores > CLIENT_CORE).then_some(SERVER_CORE), UnixTime(now))?;
     let (origin, _origin_tasks) = serve_origin(stage.objects.all.clone()).await?;
     let edge = edge_binary(args)?;
     let servers = [
