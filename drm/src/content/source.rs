@@ -27,7 +27,7 @@ pub struct AudioFile<'a> {
     channels: u8,
     timescale: u32,
     /// Invariant: `priming + play` is at most the sum of all sample durations, and `play > 0`. Upheld by
-    /// [`Edit::resolve`] and [`AudioFile::with_play`].
+    /// [`Edit::resolve`].
     priming: u64,
     play: u64,
     /// Invariant: never empty. Upheld by `tables::samples`.
@@ -189,17 +189,6 @@ impl<'a> AudioFile<'a> {
         let (priming, play) = Edit::find(&trak)?.resolve(movie_timescale, timescale, total)?;
         let entry::Description { entry, codec, channels } = description;
         Ok(Self { entry, codec, channels, timescale, priming, play, samples })
-    }
-
-    /// The same recording with an exact playing time. Edit lists count in units of the movie, often only
-    /// milliseconds; whoever has decoded the source knows better.
-    pub fn with_play(self, play: u64) -> Result<Self, SourceError> {
-        let total: u64 = self.samples.iter().map(|sample| u64::from(sample.duration)).sum();
-        let left = total - self.priming;
-        if play == 0 || play > left {
-            return Err(SourceError::Play { asked: play, priming: self.priming, left });
-        }
-        Ok(Self { play, ..self })
     }
 
     /// The sample entry as it stands in `stsd`, box header included.

@@ -348,17 +348,6 @@ fn an_edit_list_may_skip_the_priming_and_no_more() {
 }
 
 #[test]
-fn whoever_knows_the_exact_playing_time_may_say_so() {
-    let bytes = Recording::of(10).to_bytes();
-    let with = |play| AudioFile::parse(&bytes).unwrap().with_play(play).map(|file| file.play());
-    assert_eq!(with(1), Ok(1));
-    assert_eq!(with(9_216), Ok(9_216));
-    for asked in [0, 9_217, u64::MAX] {
-        assert_eq!(with(asked), Err(SourceError::Play { asked, priming: 1024, left: 9_216 }));
-    }
-}
-
-#[test]
 fn samples_in_another_file_are_refused() {
     let mut bytes = Recording::of(2).to_bytes();
     let url = bytes.windows(4).position(|four| four == b"url ").unwrap();
