@@ -116,8 +116,8 @@ pub struct ServeConfig {
     /// Milliseconds to send a whole request head, and to sit idle between two requests. Bounds what a silent
     /// connection costs.
     pub head_ms: u32,
-    /// Milliseconds that a reader may take for the next piece (at most 1 MiB) before its answer is broken off.
-    /// Too short breaks edges behind thin links, too long lets them hold `concurrent_max` places.
+    /// Milliseconds that a reader may take for the next 64 KiB before its answer is broken off. Too short breaks
+    /// edges behind thin links, too long lets them hold `concurrent_max` places.
     pub slow_reader_ms: u32,
     /// Memory for sample indexes and opened headers: about 20 KiB a rendition of a song. A miss costs one or two
     /// small reads of the store.

@@ -5,8 +5,8 @@
 //! the body would never fire.
 //!
 //! Promises
-//! - At most [`BUFFERED_MAX`] bytes of an answer are in memory, plus one piece on its way to the connection.
-//! - A reader slower than `serve.slow_reader_ms` a piece is broken off; its place is free then.
+//! - At most [`BUFFERED_MAX`] bytes of an answer are in memory, plus what the connection queues.
+//! - A reader slower than `serve.slow_reader_ms` for 64 KiB is broken off; its place is free then.
 //! - A failure in the middle breaks the connection: an answer is whole or visibly not.
 //!
 //! Does not know: what the bytes are.
@@ -27,6 +27,10 @@ use tokio_util::task::TaskTracker;
 
 /// A digested answer up to this long is kept in memory; a longer one is read twice.
 pub(super) const BUFFERED_MAX: u64 = 4 * 1024 * 1024;
+
+/// What a connection is given at once. HTTP/2 queues all it is given, whatever the reader's window: pieces of
+/// a MiB would lie there as long as the reader likes.
+const MORSEL_LEN: usize = 64 * 1024;
 
 /// A span of an object, its beginning already read.
 pub(super) struct Answer {
@@ -54,7 +58,7 @@ pub(super) struct Sending {
     pub tasks: TaskTracker,
     /// Counters.
     pub metrics: Arc<Metrics>,
-    /// Time a reader has for a piece.
+    /// Time a reader has for the next [`MORSEL_LEN`] bytes.
     pub slow_reader: Duration,
     /// The place among the answers under way.
     pub place: OwnedSemaphorePermit,
@@ -150,16 +154,19 @@ impl BrokenOff {
     }
 }
 
-/// Gives a piece to the connection as soon as it has taken the one before.
+/// Gives bytes to the connection, as it takes them.
 async fn hand_over(
-    bytes: Bytes,
+    mut bytes: Bytes,
     sending: &Sending,
     out: &mpsc::Sender<io::Result<Bytes>>,
 ) -> Result<(), BrokenOff> {
-    let room = tokio::time::timeout(sending.slow_reader, out.reserve()).await.map_err(|_| BrokenOff::Slow)?;
-    let room = room.map_err(|_| BrokenOff::Left)?;
-    sending.metrics.sent_bytes.inc_by(bytes.len() as u64);
-    room.send(Ok(bytes));
+    while !bytes.is_empty() {
+        let room =
+            tokio::time::timeout(sending.slow_reader, out.reserve()).await.map_err(|_| BrokenOff::Slow)?;
+        let morsel = bytes.split_to(bytes.len().min(MORSEL_LEN));
+        sending.metrics.sent_bytes.inc_by(morsel.len() as u64);
+        room.map_err(|_| BrokenOff::Left)?.send(Ok(morsel));
+    }
     Ok(())
 }
 
