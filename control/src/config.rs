@@ -140,7 +140,8 @@ pub struct LimitConfig {
     pub body_ms: u32,
     /// Largest header section of a request.
     pub header_bytes: ByteSize,
-    /// Milliseconds for a header section to arrive; also how long an idle HTTP/1.1 connection is kept.
+    /// Milliseconds for a header section to arrive. A connection on which nothing is asked for this long, or
+    /// whose client does not read an answer, is closed; browsers then pay a handshake more for the next request.
     pub header_ms: u32,
     /// Open connections of players, all together. Those above it wait in the kernel's queue.
     pub connections_max: u32,

@@ -15,16 +15,16 @@ use axum::extract::Request;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::pin::pin;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Handle;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tower::Service;
@@ -127,7 +127,8 @@ impl Drop for Place {
 
 /// Accepts and serves until `stop` changes, then finishes what is in flight. Connections run on `runtime`.
 pub async fn serve(door: Door, runtime: Handle, mut stop: watch::Receiver<bool>) {
-    let graceful = GracefulShutdown::new();
+    // Never sent on: `all_gone` hears when the last connection has dropped its end.
+    let (here, mut all_gone) = mpsc::channel::<()>(1);
     // Dropped at the end of this function: whoever still runs then is cut.
     let (_cut, cut) = watch::channel(());
     loop {
@@ -136,19 +137,13 @@ pub async fn serve(door: Door, runtime: Handle, mut stop: watch::Receiver<bool>)
             _ = stop.changed() => break,
         };
         let Some((tcp, peer, place)) = entered else { continue };
-        let visit = Visit {
-            tls: door.tls.clone(),
-            router: door.router.clone(),
-            terms: door.terms,
-            peer,
-            place,
-            watcher: graceful.watcher(),
-        };
+        let (tls, router, terms) = (door.tls.clone(), door.router.clone(), door.terms);
+        let visit = Visit { tls, router, terms, peer, place, stop: stop.clone(), here: here.clone() };
         runtime.spawn(visit.serve(tcp, cut.clone()));
     }
     let stop_within = door.terms.stop;
-    drop(door);
-    if timeout(stop_within, graceful.shutdown()).await.is_err() {
+    drop((door, here));
+    if timeout(stop_within, all_gone.recv()).await.is_err() {
         tracing::warn!(secs = stop_within.as_secs(), "connections were cut: requests did not end in time");
     }
 }
@@ -178,8 +173,19 @@ struct Visit {
     terms: Terms,
     peer: Peer,
     place: Place,
-    watcher: Watcher,
+    stop: watch::Receiver<bool>,
+    here: mpsc::Sender<()>,
 }
+
+/// What is going on on a connection.
+#[derive(Default)]
+struct Activity {
+    begun: AtomicU64,
+    running: AtomicU32,
+}
+
+/// One request that is being answered.
+struct Busy(Arc<Activity>);
 
 impl Visit {
     async fn serve(self, tcp: TcpStream, mut cut: watch::Receiver<()>) {
@@ -203,30 +209,59 @@ impl Visit {
     }
 
     async fn speak(self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, h2: bool) {
-        let Self { router, terms, peer, place, watcher, .. } = self;
-        let asked = Arc::new(AtomicBool::new(false));
-        let first = Arc::clone(&asked);
+        let Self { router, terms, peer, mut stop, place: _place, here: _here, .. } = self;
+        let activity = Arc::new(Activity::default());
+        let seen = Arc::clone(&activity);
         let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
-            first.store(true, Ordering::Relaxed);
+            let busy = Busy::begin(&seen);
             request.extensions_mut().insert(peer);
-            router.clone().call(request)
+            let answer = router.clone().call(request);
+            async move {
+                let _busy = busy;
+                answer.await
+            }
         });
         let builder = builder(&terms, h2);
-        let connection = watcher.watch(builder.serve_connection(TokioIo::new(stream), service));
+        let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
         tokio::select! {
             // Broken connections are the network's business, and are over either way.
-            _ = connection => {}
-            () = silence(terms.header, &asked) => {}
+            _ = connection.as_mut() => return,
+            () = silence(terms.header, &activity) => {}
+            _ = stop.changed() => {}
         }
-        drop(place);
+        connection.as_mut().graceful_shutdown();
+        tokio::select! {
+            _ = connection => {}
+            () = silence(terms.header, &activity) => {}
+        }
     }
 }
 
-/// Ends if nothing was asked within `limit`: neither protocol bounds the time until its first bytes.
-async fn silence(limit: Duration, asked: &AtomicBool) {
-    sleep(limit).await;
-    if asked.load(Ordering::Relaxed) {
-        std::future::pending::<()>().await;
+impl Busy {
+    fn begin(activity: &Arc<Activity>) -> Self {
+        activity.begun.fetch_add(1, Ordering::Relaxed);
+        activity.running.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(activity))
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.running.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Ends when nothing was asked for `limit` and nothing is being answered: neither protocol bounds the time
+/// until its first bytes, between requests, or while a client does not read.
+async fn silence(limit: Duration, activity: &Activity) {
+    let mut before = activity.begun.load(Ordering::Relaxed);
+    loop {
+        sleep(limit).await;
+        let begun = activity.begun.load(Ordering::Relaxed);
+        if begun == before && activity.running.load(Ordering::Relaxed) == 0 {
+            return;
+        }
+        before = begun;
     }
 }
 

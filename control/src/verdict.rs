@@ -112,7 +112,7 @@ pub enum OauthFailure {
     #[error("{0}")]
     Parameter(&'static str),
     /// Another grant than the one we know.
-    #[error("grant_type is \"password\" here")]
+    #[error("the only grant_type here is password")]
     GrantType,
     /// Wrong name or password, or our own fault.
     #[error(transparent)]

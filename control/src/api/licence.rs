@@ -16,6 +16,7 @@ use antiphon_drm::keys::KeyId;
 use antiphon_drm::licence::{ClearKeyAnswer, ClearKeyRequest};
 use axum::extract::{RawQuery, Request, State};
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
 use http::{HeaderMap, header};
 use std::sync::Arc;
 
@@ -39,8 +40,11 @@ pub(super) async fn licence(
     check(&asked, &entitlement)?;
     let answer = answer(&app, &entitlement)?;
     app.metrics.licence_given();
+    let Entitlement { listener, session, asset, epoch, .. } = &entitlement;
+    tracing::info!(target: "decision", %listener, %session, %asset, %epoch, "licence given");
     let kind = [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")];
-    Ok((kind, answer.to_json().as_str().to_owned()).into_response())
+    // The text is zeroed once it was sent.
+    Ok((kind, Bytes::from_owner(answer.to_json())).into_response())
 }
 
 /// The entitlement that a request shows: `?st=`, where a manifest's licence address has it, or else a bearer

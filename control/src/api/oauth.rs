@@ -6,6 +6,7 @@ use crate::body;
 use crate::verdict::{Failure, OauthFailure};
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
+use http::{HeaderValue, header};
 use serde::Serialize;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
@@ -22,7 +23,10 @@ pub(super) async fn token(State(app): State<Arc<App>>, request: Request) -> Resu
     let held = app.rates.login.pass(peer.network(), app.now()).map_err(Failure::Held);
     held.map_err(IntoResponse::into_response)?;
     let answer = exchange(&app, request).await.map_err(IntoResponse::into_response)?;
-    fresh_json(&answer).map_err(IntoResponse::into_response)
+    let mut response = fresh_json(&answer).map_err(IntoResponse::into_response)?;
+    // RFC 6749 §5.1 asks for both.
+    response.headers_mut().insert(header::PRAGMA, HeaderValue::from_static("no-cache"));
+    Ok(response)
 }
 
 async fn exchange(app: &App, request: Request) -> Result<TokenAnswer, OauthFailure> {

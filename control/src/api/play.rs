@@ -61,6 +61,8 @@ pub(super) async fn play(State(app): State<Arc<App>>, request: Request) -> Resul
     let answer = play.answer(&app)?;
     app.state.begin_session(&play.session()).await?;
     app.metrics.play_granted(listener.tier());
+    let (listener, session, song) = (listener.id(), &play.session, &play.song.song_id);
+    tracing::info!(target: "decision", %listener, %session, %song, device = %play.device, kbps = answer.bitrate, "play granted");
     fresh_json(&answer)
 }
 

@@ -45,6 +45,7 @@ pub(super) async fn report(State(app): State<Arc<App>>, request: Request) -> Res
     };
     if app.state.report(listener.id(), &report, now).await? {
         app.metrics.play_counted();
+        tracing::info!(target: "decision", listener = %listener.id(), session = %report.session, song = %report.song, "play counted");
     }
     Ok(StatusCode::NO_CONTENT)
 }

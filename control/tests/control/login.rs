@@ -18,6 +18,7 @@ async fn a_demo_listener_logs_in() {
 
     assert_eq!(answer.status, 200);
     assert_eq!(answer.headers[header::CACHE_CONTROL], "no-store");
+    assert_eq!(answer.headers[header::PRAGMA], "no-cache");
     let json: Json = answer.json();
     assert_eq!((&json["token_type"], &json["expires_in"]), (&"Bearer".into(), &3600.into()));
     assert_eq!(json["access_token"].as_str().unwrap().split('.').count(), 3);

@@ -9,7 +9,6 @@ mod command;
 mod licence;
 mod limits;
 mod login;
-mod logs;
 mod manifest;
 mod page;
 mod play;

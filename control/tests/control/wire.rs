@@ -3,7 +3,11 @@
 use crate::world::{Answer, World, body_that_never_comes, refused};
 use antiphon_control::{Config, StartError, start};
 use antiphon_core::UnixTime;
-use http::{Method, Version};
+use bytes::Bytes;
+use futures_util::future::join_all;
+use http::{Method, Request, Version};
+use http_body_util::Empty;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion, version};
@@ -12,6 +16,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
+
+/// How long the server waits in tests of waiting: more than a busy machine needs between handshake and request.
+const PATIENCE_MS: u32 = 500;
 
 async fn connect(
     world: &World,
@@ -118,24 +125,50 @@ async fn text_that_is_no_http_is_refused() {
 }
 
 #[tokio::test]
-async fn clients_that_say_nothing_are_hung_up_on() {
-    let world = World::with(|config| {
-        config.limits.header_ms = 50;
-        config.tls.handshake_ms = 50;
-    })
-    .await;
-    // No handshake, a handshake and no request, half a request: each ends when its time is over.
+async fn a_client_that_never_greets_is_hung_up_on() {
+    let world = World::with(|config| config.tls.handshake_ms = 20).await;
     let mut tcp = TcpStream::connect(world.running.addresses[0]).await.unwrap();
     assert_eq!(tcp.read(&mut [0; 16]).await.unwrap_or(0), 0);
-    for (alpn, said) in
-        [(&b"http/1.1"[..], ""), (b"http/1.1", "GET / HTTP/1.1\r\n"), (b"h2", ""), (b"h2", "PRI * HTT")]
-    {
-        let mut stream = connect(&world, &[&version::TLS13], alpn).await.unwrap();
-        stream.write_all(said.as_bytes()).await.unwrap();
-        let mut rest = Vec::new();
-        let _ = stream.read_to_end(&mut rest).await;
-    }
+}
+
+#[tokio::test]
+async fn a_client_that_never_asks_is_hung_up_on() {
+    let world = World::with(|config| config.limits.header_ms = PATIENCE_MS).await;
+    let silent =
+        [(&b"http/1.1"[..], ""), (b"http/1.1", "GET / HTTP/1.1\r\n"), (b"h2", ""), (b"h2", "PRI * HTT")];
+    let ends = silent.map(|(alpn, said)| {
+        let world = &world;
+        async move {
+            let mut stream = connect(world, &[&version::TLS13], alpn).await.unwrap();
+            stream.write_all(said.as_bytes()).await.unwrap();
+            let mut rest = Vec::new();
+            // With or without a goodbye: what counts is that it ends.
+            let _ = stream.read_to_end(&mut rest).await;
+        }
+    });
+    join_all(ends).await;
     assert_eq!(Answer::of(world.ask(Method::GET, "/")).await.status, 200);
+}
+
+#[tokio::test]
+async fn an_http_2_connection_that_falls_silent_is_closed_with_a_goodbye() {
+    let world = World::with(|config| config.limits.header_ms = PATIENCE_MS).await;
+    let stream = connect(&world, &[&version::TLS13], b"h2").await.unwrap();
+    let (mut sender, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
+    let connection = tokio::spawn(connection);
+    let request = Request::get(world.url("/")).body(Empty::<Bytes>::new()).unwrap();
+    assert_eq!(sender.send_request(request).await.unwrap().status(), 200);
+    // Nobody asks again, and nobody hangs up on this side; an end without GOAWAY would be an error here.
+    assert!(connection.await.unwrap().is_ok());
+    drop(sender);
+}
+
+#[tokio::test]
+async fn an_http_1_connection_that_falls_silent_is_closed() {
+    let world = World::with(|config| config.limits.header_ms = PATIENCE_MS).await;
+    let answer = exchange(&world, "GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    assert!(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("</html>\n"), "{answer}");
 }
 
 #[tokio::test]

@@ -1,19 +1,31 @@
-//! What the log says of a whole evening, and what it never says.
+//! What the log says of a whole evening, and what it never says. A binary of its own: one subscriber hears
+//! the whole process.
 
-use crate::world::{Answer, Mood, OPERATOR_SECRET, World, song_id};
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
+#[expect(dead_code, reason = "the other tests use the rest")]
+#[path = "../control/world.rs"]
+mod world;
+
 use http::Method;
 use serde_json::{Value as Json, json};
+use std::cell::RefCell;
 use std::io::{self, Write};
-use std::sync::{Arc, Mutex};
-use tracing::subscriber::DefaultGuard;
+use std::sync::Once;
+use world::{Answer, Mood, OPERATOR_SECRET, World, song_id};
 
-/// Everything that is logged on this thread.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
+thread_local! {
+    /// Everything that was logged on this thread.
+    static HEARD: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
 
-impl Write for Log {
+static LISTENING: Once = Once::new();
+
+struct Ear;
+
+impl Write for Ear {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
+        HEARD.with_borrow_mut(|heard| heard.extend_from_slice(bytes));
         Ok(bytes.len())
     }
 
@@ -22,21 +34,21 @@ impl Write for Log {
     }
 }
 
+/// What is logged at every level on the thread of one test, where all of its tasks run.
+struct Log;
+
 impl Log {
-    /// Listens at every level. Tests here run on one thread, so that all of their tasks are heard.
-    fn listen() -> (Self, DefaultGuard) {
-        let log = Self::default();
-        let writer = log.clone();
-        let subscriber = tracing_subscriber::fmt()
-            .json()
-            .with_max_level(tracing::Level::TRACE)
-            .with_writer(move || writer.clone())
-            .finish();
-        (log, tracing::subscriber::set_default(subscriber))
+    fn listen() -> Self {
+        LISTENING.call_once(|| {
+            let subscriber = tracing_subscriber::fmt().json().with_max_level(tracing::Level::TRACE);
+            subscriber.with_writer(|| Ear).init();
+        });
+        HEARD.take();
+        Self
     }
 
     fn text(&self) -> String {
-        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+        HEARD.with_borrow(|heard| String::from_utf8(heard.clone()).unwrap())
     }
 
     /// The access log's lines.
@@ -49,7 +61,7 @@ impl Log {
 
 #[tokio::test]
 async fn an_evening_leaves_no_secret_in_the_log() {
-    let (log, _guard) = Log::listen();
+    let log = Log::listen();
     let world = World::new().await;
     world.add_song().await;
     let access = world.log_in("premium").await;
@@ -71,6 +83,7 @@ async fn an_evening_leaves_no_secret_in_the_log() {
     let text = log.text();
 
     assert!(text.contains("request failed") && text.contains("origin answered 500"), "failures are logged");
+    assert!(text.contains("play granted") && text.contains(play["session_id"].as_str().unwrap()));
     for secret in [
         access.as_str(),
         &access_later,
@@ -89,7 +102,7 @@ async fn an_evening_leaves_no_secret_in_the_log() {
 
 #[tokio::test]
 async fn a_request_is_one_line_that_cannot_be_forged() {
-    let (log, _guard) = Log::listen();
+    let log = Log::listen();
     let world = World::new().await;
     let before = log.access().len();
     let odd = "/x%0a%7b%22target%22:%22access%22%7d?secret=1";
