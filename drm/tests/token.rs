@@ -177,6 +177,38 @@ fn a_token_has_four_parts_of_a_bounded_length_and_canonical_base64() {
 }
 
 #[test]
+fn a_token_of_the_longest_length_opens_and_one_byte_more_does_not() {
+    let long = "u".repeat(200);
+    let payload =
+        |expiry: &str| format!("x={expiry}~u={long}~s={long}~d={long}~g={}", vec!["DE"; 35].join(","));
+    let german = TokenRequest { country: Some("DE"), ..request(PATH) };
+    let open = |token: &str| word(Token::check(token, &keys(), &german, NOW));
+    let at_limit = signed(&payload("1800003600"), PATH);
+    assert_eq!((at_limit.len(), open(&at_limit)), (TOKEN_LEN_MAX, "ok"));
+    let past_limit = signed(&payload("18000036000"), PATH);
+    assert_eq!((past_limit.len(), open(&past_limit)), (TOKEN_LEN_MAX + 1, "malformed"));
+}
+
+#[test]
+fn a_grant_too_long_for_any_edge_is_not_signed() {
+    let id = "i".repeat(64);
+    let folder = format!("/{}/", "f".repeat(197));
+    let grant = Grant {
+        path_scope: Some(format!("{folder}*")),
+        listener: Some(id.parse().unwrap()),
+        session: Some(id.parse().unwrap()),
+        device: Some(id.parse().unwrap()),
+        countries: Some(vec!["DE"; 60].join(",").parse().unwrap()),
+        ..Grant::until(NOW.plus(60))
+    };
+    let path = format!("{folder}64.mp4");
+    assert!(grant.sign(&keys(), &path, NOW).is_ok());
+    let methods = Some(vec!["GET"; 50].join(",").parse().unwrap());
+    let refused = Grant { methods, ..grant }.sign(&keys(), &path, NOW).unwrap_err();
+    assert!(matches!(refused, SignError::TooLong { len } if len > TOKEN_LEN_MAX), "{refused}");
+}
+
+#[test]
 fn slack_bits_of_base64_are_no_second_spelling() {
     let next = |text: &str| {
         let last = text.as_bytes()[text.len() - 1];
