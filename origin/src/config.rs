@@ -113,9 +113,11 @@ pub struct ServeConfig {
     pub connections_max: u32,
     /// Seconds told to whoever is refused by `concurrent_max`.
     pub retry_after_secs: u32,
-    /// Milliseconds to send a whole request head, and to sit idle between two requests. Bounds what a silent
-    /// connection costs.
+    /// Milliseconds that a new connection has for its first request head. Bounds what a silent one costs.
     pub head_ms: u32,
+    /// Seconds that an HTTP/1.1 connection may sit between two requests, the head of the later one included. Must
+    /// be longer than the edges' `upstream.idle_secs`, or they reuse connections that are just being closed.
+    pub idle_secs: u32,
     /// Milliseconds that a reader may take for the next 64 KiB before its answer is broken off. Too short breaks
     /// edges behind thin links, too long lets them hold `concurrent_max` places.
     pub slow_reader_ms: u32,
@@ -200,6 +202,7 @@ impl Config {
         within("serve.connections_max", self.serve.connections_max, 1, 1_000_000)?;
         within("serve.retry_after_secs", self.serve.retry_after_secs, 1, 3600)?;
         within("serve.head_ms", self.serve.head_ms, 100, 3_600_000)?;
+        within("serve.idle_secs", self.serve.idle_secs, 1, 3600)?;
         within("serve.slow_reader_ms", self.serve.slow_reader_ms, 100, 3_600_000)?;
         self.store.check()?;
         self.ingest.check()
@@ -329,7 +332,8 @@ impl Default for ServeConfig {
             concurrent_max: 128,
             connections_max: 1024,
             retry_after_secs: 1,
-            head_ms: 15_000,
+            head_ms: 10_000,
+            idle_secs: 75,
             slow_reader_ms: 10_000,
             index_cache_bytes: ByteSize::mib(64),
         }

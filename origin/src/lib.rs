@@ -44,6 +44,7 @@ use std::time::Duration;
 use store::{OpenError, Store};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use zeroize::Zeroizing;
 
@@ -55,6 +56,7 @@ pub struct Running {
     pub admin_address: SocketAddr,
     stopping: watch::Sender<bool>,
     tasks: TaskTracker,
+    cut: CancellationToken,
     patience: Duration,
 }
 
@@ -121,8 +123,9 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, Sta
     let admin_address = bound(&admin_listener, config.admin.listen, "admin.listen")?;
 
     let (stopping, stop_heard) = watch::channel(false);
-    let tasks = TaskTracker::new();
+    let (tasks, cut) = (TaskTracker::new(), CancellationToken::new());
     let head = Duration::from_millis(u64::from(config.serve.head_ms));
+    let idle = Duration::from_secs(u64::from(config.serve.idle_secs));
     let admin =
         admin::Admin { shelf: Arc::clone(&shelf), keys: Arc::clone(&keys), metrics: Arc::clone(&metrics) };
     let admin_listening = Listening {
@@ -130,17 +133,21 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, Sta
         router: admin::router(Arc::new(admin)),
         connections_max: ADMIN_CONNECTIONS_MAX,
         head,
+        idle,
         open: metrics.admin_connections.clone(),
         stopping: stop_heard.clone(),
         tasks: tasks.clone(),
+        cut: cut.clone(),
     };
     let listening = Listening {
         listener,
         connections_max: config.serve.connections_max,
         head,
+        idle,
         open: metrics.connections.clone(),
         stopping: stop_heard,
         tasks: tasks.clone(),
+        cut: cut.clone(),
         router: serve::router(Arc::new(Serving {
             shelf,
             keys,
@@ -156,7 +163,7 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, Sta
     tasks.spawn(admin_listening.run());
     tracing::info!(%address, %admin_address, "origin serves");
     let patience = Duration::from_secs(u64::from(config.stop_secs));
-    Ok(Running { address, admin_address, stopping, tasks, patience })
+    Ok(Running { address, admin_address, stopping, tasks, cut, patience })
 }
 
 impl Running {
@@ -165,7 +172,9 @@ impl Running {
         self.stopping.send_replace(true);
         self.tasks.close();
         if tokio::time::timeout(self.patience, self.tasks.wait()).await.is_err() {
-            tracing::warn!(left = self.tasks.len(), "stop with answers under way");
+            tracing::warn!(left = self.tasks.len(), "cut off answers under way");
+            self.cut.cancel();
+            self.tasks.wait().await;
         }
     }
 }

@@ -1,8 +1,8 @@
 //! Connections: accepted up to a number, watched until they have asked something, ended when told to.
 //!
 //! Promises
-//! - At most `connections_max` at once; a connection that has not asked anything after `head_ms` is closed, and on
-//!   HTTP/1.1 so is one that dawdles over a later head or sits idle.
+//! - At most `connections_max` at once. A connection that has asked nothing after `head_ms` is closed; on HTTP/1.1
+//!   so is one that has asked nothing more `idle_secs` after an answer.
 //! - Heads are bounded: [`HEADERS_MAX`] fields, [`HEAD_LEN_MAX`] bytes.
 //! - A stop lets answers under way end; what is idle is closed at once.
 //!
@@ -21,6 +21,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
@@ -47,14 +48,18 @@ pub(crate) struct Listening {
     pub router: Router,
     /// Connections at once.
     pub connections_max: u32,
-    /// Time to send a head.
+    /// Time for the first head.
     pub head: Duration,
+    /// Time for each later one, from the answer before it.
+    pub idle: Duration,
     /// Connections now.
     pub open: IntGauge,
     /// True from the moment no more connections are wanted.
     pub stopping: watch::Receiver<bool>,
     /// Where connections run.
     pub tasks: TaskTracker,
+    /// Cancelled when patience with answers under way has ended.
+    pub cut: CancellationToken,
 }
 
 impl Listening {
@@ -74,11 +79,11 @@ impl Listening {
             };
             match accepted {
                 Ok((stream, _)) => {
-                    let serve = serve(stream, self.router.clone(), self.head, graceful.watcher());
-                    let open = self.open.clone();
+                    let serve = serve(stream, self.router.clone(), self.head, self.idle, graceful.watcher());
+                    let (open, cut) = (self.open.clone(), self.cut.clone());
                     self.tasks.spawn(async move {
                         open.inc();
-                        serve.await;
+                        cut.run_until_cancelled(serve).await;
                         open.dec();
                         drop(place);
                     });
@@ -89,12 +94,12 @@ impl Listening {
                 }
             }
         }
-        graceful.shutdown().await;
+        self.cut.run_until_cancelled(graceful.shutdown()).await;
     }
 }
 
 /// Serves one connection to its end.
-async fn serve(stream: TcpStream, router: Router, head: Duration, watcher: Watcher) {
+async fn serve(stream: TcpStream, router: Router, head: Duration, idle: Duration, watcher: Watcher) {
     stream.set_nodelay(true).ok();
     let asked = Arc::new(AtomicBool::new(false));
     let service = {
@@ -108,7 +113,7 @@ async fn serve(stream: TcpStream, router: Router, head: Duration, watcher: Watch
     builder
         .http1()
         .timer(TokioTimer::new())
-        .header_read_timeout(head)
+        .header_read_timeout(idle)
         .max_headers(HEADERS_MAX)
         .max_buf_size(HEAD_LEN_MAX);
     builder
@@ -121,7 +126,7 @@ async fn serve(stream: TcpStream, router: Router, head: Duration, watcher: Watch
     let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
     let watched = watcher.watch(connection);
     tokio::pin!(watched);
-    // hyper's own time-out begins with the first bytes of a head; before them, this one runs.
+    // hyper's own time-out begins once it knows the version, and is the longer one between requests.
     let silent = tokio::select! {
         ended = &mut watched => return log(ended),
         () = tokio::time::sleep(head) => !asked.load(Ordering::Relaxed),

@@ -11,10 +11,12 @@ use super::child::{self, ChildError, Said};
 use crate::config::IngestConfig;
 use crate::records::Loudness;
 use antiphon_core::Rendition;
+use futures_util::future::try_join_all;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// Containers that are looked into.
@@ -132,12 +134,33 @@ impl<'a> Ffmpeg<'a> {
         }
     }
 
-    /// Encodes `file` into `<folder>/<rendition>.m4a` for each rendition of the AAC ladder, in one pass.
+    /// Encodes `file` into `<folder>/<rendition>.m4a` for each rendition of the AAC ladder, all at once: ffmpeg
+    /// encodes on one core. The first that fails ends the others.
     pub async fn encode(
         &self,
         file: &Path,
         declared: &Declared,
         folder: &Path,
+        progress: impl Fn(u64) + Sync,
+    ) -> Result<(), Fault> {
+        let done = Rendition::AAC.map(|_| AtomicU64::new(0));
+        let slowest = || done.iter().map(|done| done.load(Ordering::Relaxed)).min().unwrap_or(0);
+        let encoding = Rendition::AAC.into_iter().zip(&done).map(|(rendition, mine)| {
+            let heard = |us| {
+                mine.store(us, Ordering::Relaxed);
+                progress(slowest());
+            };
+            self.encode_one(file, declared, folder, rendition, heard)
+        });
+        try_join_all(encoding).await.map(drop)
+    }
+
+    async fn encode_one(
+        &self,
+        file: &Path,
+        declared: &Declared,
+        folder: &Path,
+        rendition: Rendition,
         progress: impl FnMut(u64) + Send,
     ) -> Result<(), Fault> {
         let rate = ladder_rate(declared.sample_rate).to_string();
@@ -145,17 +168,14 @@ impl<'a> Ffmpeg<'a> {
         arguments.extend(words("-xerror -err_detect explode"));
         arguments.extend(input(file));
         arguments.extend(words("-progress pipe:1"));
-        for rendition in Rendition::AAC {
-            arguments.extend(self.all_of_it());
-            // One schedule of frames for all renditions: same rate, stereo. Nothing of the file but its sound,
-            // nothing of the encoder's version or of the day: the same file gives the same bytes.
-            arguments.extend(words("-vn -sn -dn -map_metadata -1 -map_chapters -1 -ac 2 -c:a aac"));
-            arguments.extend(words("-fflags +bitexact -flags:a +bitexact -f ipod"));
-            arguments.extend(["-ar".into(), rate.clone().into()]);
-            arguments.extend(["-movie_timescale".into(), rate.clone().into()]);
-            arguments.extend(["-b:a".into(), format!("{}k", rendition.kbps()).into()]);
-            arguments.push(folder.join(format!("{rendition}.m4a")).into_os_string());
-        }
+        arguments.extend(self.all_of_it());
+        // One schedule of frames for all renditions: same rate, stereo. Nothing of the file but its sound,
+        // nothing of the encoder's version or of the day: the same file gives the same bytes.
+        arguments.extend(words("-vn -sn -dn -map_metadata -1 -map_chapters -1 -ac 2 -c:a aac"));
+        arguments.extend(words("-fflags +bitexact -flags:a +bitexact -f ipod"));
+        arguments.extend(["-ar".into(), rate.clone().into(), "-movie_timescale".into(), rate.into()]);
+        arguments.extend(["-b:a".into(), format!("{}k", rendition.kbps()).into()]);
+        arguments.push(folder.join(format!("{rendition}.m4a")).into_os_string());
         let (said, _) = self.decode(&arguments, progress).await?;
         match complaint(&said) {
             Some(what) => Err(Fault::Damaged(what)),

@@ -1,10 +1,14 @@
 //! Connections: silent ones, heads past their limits, starts that cannot be, stops.
 
-use crate::world::{SECRET, World};
+use crate::world::{Origin, SECRET, World, request};
 use antiphon_core::Rendition;
 use antiphon_origin::config::CheckError;
 use antiphon_origin::{HEAD_LEN_MAX, HEADERS_MAX, StartError};
-use http::StatusCode;
+use http::{Method, StatusCode};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::TokioExecutor;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -23,7 +27,12 @@ async fn talk(address: std::net::SocketAddr, text: &[u8]) -> String {
 #[tokio::test]
 async fn a_connection_that_asks_nothing_is_closed() {
     let world = World::new();
-    let origin = world.start_with(|config| config.serve.head_ms = 200).await;
+    let origin = world
+        .start_with(|config| {
+            config.serve.head_ms = 200;
+            config.serve.idle_secs = 1;
+        })
+        .await;
     // Nothing; the beginning of a request; the beginning of HTTP/2's preface; after a request, nothing more.
     for text in
         [&b""[..], b"GET / HTTP/1.1\r\nhost: x\r\n", b"PRI * HT", b"GET / HTTP/1.1\r\nhost: x\r\n\r\n"]
@@ -100,6 +109,45 @@ async fn a_stop_ends_idle_connections_and_frees_the_address() {
     let address = origin.running.address;
     tokio::time::timeout(Duration::from_secs(5), origin.running.stop()).await.expect("nothing is under way");
     assert!(TcpStream::connect(address).await.is_err());
+}
+
+/// A body that its reader has not begun to read; HTTP/2 flow control holds most of it back.
+async fn held(world: &World, origin: &Origin) -> Incoming {
+    let song = world.with_demo().await;
+    let client = Client::builder(TokioExecutor::new())
+        .http2_only(true)
+        .http2_initial_stream_window_size(65_535)
+        .http2_initial_connection_window_size(65_535)
+        .build_http();
+    let bearer = format!("Bearer {SECRET}");
+    let path = world.path(song.asset, Rendition::Aac320);
+    let asked = request(origin.running.address, Method::GET, path, &[("authorization", &bearer)]);
+    let response = client.request(asked).await.unwrap();
+    assert_eq!(response.status(), StatusCode::OK);
+    response.into_body()
+}
+
+#[tokio::test]
+async fn a_stop_lets_an_answer_under_way_end() {
+    let world = World::new();
+    let origin = world.start().await;
+    let body = held(&world, &origin).await;
+    let ((), body) = tokio::join!(origin.running.stop(), body.collect());
+    assert!(body.unwrap().to_bytes().len() > 1_000_000);
+}
+
+#[tokio::test]
+async fn a_stop_cuts_off_whoever_does_not_read() {
+    let world = World::new();
+    let origin = world
+        .start_with(|config| {
+            config.stop_secs = 1;
+            config.serve.slow_reader_ms = 3_600_000;
+        })
+        .await;
+    let body = held(&world, &origin).await;
+    tokio::time::timeout(Duration::from_secs(10), origin.running.stop()).await.expect("patience has its end");
+    assert!(body.collect().await.is_err());
 }
 
 #[tokio::test]

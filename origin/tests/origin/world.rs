@@ -268,8 +268,13 @@ impl Origin {
 
     /// An answer of the operators' listener.
     pub async fn admin(&self, path: &str) -> Reply {
-        let request = request(self.running.admin_address, Method::GET, path, &[]);
-        read(self.client.request(request).await.unwrap()).await.unwrap()
+        Self::ask_at(self.running.admin_address, path).await
+    }
+
+    /// A request to some address, by a client of its own.
+    pub async fn ask_at(address: SocketAddr, path: &str) -> Reply {
+        let client: Client<_, Empty<Bytes>> = Client::builder(TokioExecutor::new()).build_http();
+        read(client.request(request(address, Method::GET, path, &[])).await.unwrap()).await.unwrap()
     }
 
     /// The value of a counter.
