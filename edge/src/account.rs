@@ -26,7 +26,8 @@ pub struct Account {
     clock: Arc<dyn Clock>,
     started: Instant,
     proto: Proto,
-    method: Method,
+    /// `None` for what was no request.
+    method: Option<Method>,
     status: StatusCode,
     /// Only the path of an object is kept: any other text could be a token in the wrong place.
     path: Option<ObjName>,
@@ -51,7 +52,12 @@ enum End {
 
 impl Account {
     /// Opens the entry of a request.
-    pub(crate) fn open(metrics: Arc<Metrics>, clock: Arc<dyn Clock>, proto: Proto, method: Method) -> Self {
+    pub(crate) fn open(
+        metrics: Arc<Metrics>,
+        clock: Arc<dyn Clock>,
+        proto: Proto,
+        method: Option<Method>,
+    ) -> Self {
         Self {
             metrics,
             clock,
@@ -102,7 +108,7 @@ impl Account {
 
     /// Whether the answer goes without its body.
     pub(crate) fn is_head(&self) -> bool {
-        self.method == Method::HEAD
+        self.method == Some(Method::HEAD)
     }
 
     /// Notes the status, at the moment the answer can begin.
@@ -154,7 +160,7 @@ impl Drop for Account {
             target: ACCESS,
             time = self.clock.now().0,
             proto = self.proto.name(),
-            method = self.method.as_str(),
+            method = self.method.as_ref().map_or("-", Method::as_str),
             path = self.path.as_ref().map_or("-", ObjName::as_str),
             status = self.status.as_u16(),
             range,

@@ -31,6 +31,7 @@ pub struct Rules {
 }
 
 /// What a request may have.
+#[expect(clippy::large_enum_variant, reason = "a box would cost every played request an allocation")]
 pub enum Decision<'a> {
     /// Bytes of an object.
     Play(Play<'a>),

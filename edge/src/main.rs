@@ -39,6 +39,9 @@ enum Command {
     PrintConfig,
 }
 
+/// What these libraries say below WARN can hold whole requests, and so tokens: no filter brings it back.
+const QUIET: &str = "h2=warn,h3=warn,pingora_core=warn,quinn=warn,quinn_proto=warn,rustls=warn";
+
 /// A configuration that cannot work.
 const EXIT_CONFIG: u8 = 2;
 
@@ -120,8 +123,8 @@ async fn until_told_to_stop(running: &Running) -> anyhow::Result<()> {
 
 fn log_to_stderr(config: &Config) -> anyhow::Result<()> {
     let access = if config.log.access { "info" } else { "off" };
-    let filter = EnvFilter::try_new(format!("{},{}={access}", config.log.filter, account::ACCESS))
-        .context("log.filter")?;
+    let directives = format!("{},{}={access},{QUIET}", config.log.filter, account::ACCESS);
+    let filter = EnvFilter::try_new(directives).context("log.filter")?;
     tracing_subscriber::fmt()
         .json()
         .flatten_event(true)

@@ -60,7 +60,7 @@ impl Edge {
     /// Answers one request. Resolves when the answer can begin: its head is final and its first bytes are
     /// there.
     pub async fn serve(&self, request: Req<'_>) -> Reply {
-        let mut account = self.account(request.proto, request.method.clone());
+        let mut account = self.account(request.proto, Some(request.method.clone()));
         let keys = self.keys.load();
         match decide(&request, &self.rules, &keys, self.clock.now()) {
             Ok(Decision::Play(play)) => {
@@ -75,7 +75,7 @@ impl Edge {
 
     /// Answers what a front could not read as a request.
     pub fn refuse(&self, proto: Proto, refusal: &Refusal) -> Reply {
-        refused(self.account(proto, Method::GET), refusal)
+        refused(self.account(proto, None), refusal)
     }
 
     /// From now on tokens are held against these keys.
@@ -110,7 +110,7 @@ impl Edge {
         &self.cache
     }
 
-    fn account(&self, proto: Proto, method: Method) -> Account {
+    fn account(&self, proto: Proto, method: Option<Method>) -> Account {
         Account::open(Arc::clone(&self.metrics), Arc::clone(&self.clock), proto, method)
     }
 }

@@ -70,7 +70,7 @@ enum Attempt {
 }
 
 /// Attempts for one request.
-const ATTEMPTS: u32 = 2;
+const ATTEMPTS: usize = 2;
 
 impl Origin {
     /// The origin at the URL of `config`, which has been checked. `trust` is a certificate file that can be
@@ -104,12 +104,12 @@ impl Origin {
         let place = timeout_at(deadline, Arc::clone(&self.line).acquire_owned());
         let place = place.await.ok().and_then(Result::ok).ok_or(UpstreamError::TimedOut)?;
         let mut busy = Some(Busy::new(place, self.metrics.upstream_busy.clone()));
-        let mut attempt = 1;
+        let mut attempt = 0;
         loop {
-            let asked = timeout_at(deadline, self.attempt(object, want, &mut busy));
+            let asked = timeout_at(deadline, self.attempt(object, want, attempt, &mut busy));
             match asked.await.unwrap_or(Err(Attempt::Final(UpstreamError::TimedOut))) {
                 Ok(answer) => return Ok(answer),
-                Err(Attempt::Broken(_)) if attempt < ATTEMPTS => {
+                Err(Attempt::Broken(_)) if attempt + 1 < ATTEMPTS => {
                     attempt += 1;
                     self.metrics.upstream_retries.inc();
                 }
@@ -123,9 +123,11 @@ impl Origin {
         &self,
         object: &ObjName,
         want: Want,
+        attempt: usize,
         busy: &mut Option<Busy>,
     ) -> Result<(Exchange, Head), Attempt> {
-        let address = self.authority.resolve().await.map_err(|cause| Attempt::Broken(unreachable(cause)))?;
+        let address =
+            self.authority.resolve(attempt).await.map_err(|cause| Attempt::Broken(unreachable(cause)))?;
         let mut peer = HttpPeer::new(address, self.authority.is_tls(), self.authority.host().to_owned());
         peer.options.connection_timeout = Some(millis(self.terms.connect_ms));
         peer.options.total_connection_timeout = Some(millis(self.terms.connect_ms));

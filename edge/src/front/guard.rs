@@ -197,6 +197,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Guard<S> {
             if n == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
+            self.write_timer.stop();
             self.held.drain(..n);
         }
         Poll::Ready(Ok(()))
@@ -210,6 +211,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Guard<S> {
             if n == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
+            self.write_timer.stop();
             let from_held = n.min(self.held.len());
             self.held.drain(..from_held);
             if n > from_held {
@@ -219,7 +221,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Guard<S> {
         Pin::new(&mut self.io).poll_write(cx, buf)
     }
 
-    /// Fails a write that has waited for too long.
+    /// Fails a write that has waited for too long without getting on.
     fn or_stalled<T>(&mut self, cx: &mut Context<'_>, result: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if result.is_ready() {
             self.write_timer.stop();
@@ -398,3 +400,127 @@ impl<S> GetSocketDigest for Guard<S> {
 }
 
 impl<S> Peek for Guard<S> {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt, DuplexStream, duplex};
+
+    const TERMS: Terms = Terms {
+        head: Duration::from_secs(10),
+        head_bytes: 100,
+        idle: Duration::from_secs(60),
+        write_stall: Duration::from_secs(30),
+        linger_bytes: 1000,
+    };
+    const HEAD: &[u8] = b"GET / HTTP/1.1\r\n\r\n";
+
+    fn guarded(speaks: Speaks, pipe: usize) -> (DuplexStream, Guard<DuplexStream>, Arc<Watch>) {
+        let (client, server) = duplex(pipe);
+        let watch = Arc::new(Watch::default());
+        let gauge = IntGauge::new("open", "open").unwrap();
+        (client, Guard::new(server, speaks, TERMS, Arc::clone(&watch), None, gauge), watch)
+    }
+
+    async fn seconds<T>(work: impl Future<Output = T>) -> (u64, T) {
+        let start = Instant::now();
+        let result = work.await;
+        (start.elapsed().as_secs(), result)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_head_has_its_time_from_its_first_byte_on() {
+        let (mut client, mut guard, watch) = guarded(Speaks::H1, 1024);
+        let mut buf = [0; 64];
+        client.write_all(b"GET /").await.unwrap();
+        assert_eq!(guard.read(&mut buf).await.unwrap(), 5);
+        assert!(watch.head_has_begun());
+        let (waited, result) = seconds(guard.read(&mut buf)).await;
+        assert!((10..=11).contains(&waited) && result.is_err(), "{waited}");
+        assert_eq!(watch.fault(), Some(Fault::TooSlow));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn between_requests_the_idle_limit_holds_and_bodies_have_no_limit_here() {
+        let (mut client, mut guard, watch) = guarded(Speaks::H1, 1024);
+        let mut buf = [0; 64];
+        client.write_all(HEAD).await.unwrap();
+        assert_eq!(guard.read(&mut buf).await.unwrap(), HEAD.len());
+        let body = async {
+            tokio::time::sleep(Duration::from_secs(1000)).await;
+            client.write_all(b"\n\n\n").await.unwrap();
+        };
+        let (read, ()) = tokio::join!(guard.read(&mut buf), body);
+        assert_eq!(read.unwrap(), 3);
+        watch.expect_head();
+        let (waited, result) = seconds(guard.read(&mut buf)).await;
+        assert!((60..=61).contains(&waited) && result.is_err(), "{waited}");
+        assert!(!watch.head_has_begun());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_http2_preface_has_its_time_too() {
+        let (mut client, mut guard, watch) = guarded(Speaks::H2, 1024);
+        let mut buf = [0; 64];
+        client.write_all(b"PRI * HTTP").await.unwrap();
+        assert_eq!(guard.read(&mut buf).await.unwrap(), 10);
+        let (waited, result) = seconds(guard.read(&mut buf)).await;
+        assert!((10..=11).contains(&waited) && result.is_err(), "{waited}");
+        assert_eq!(watch.fault(), Some(Fault::TooSlow));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_takes_no_bytes_is_left_after_the_stall_limit() {
+        let (_client, mut guard, _watch) = guarded(Speaks::H1, 64);
+        let (waited, result) = seconds(guard.write_all(&[7; 10_000])).await;
+        assert_eq!(result.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        assert!((30..=31).contains(&waited), "{waited}");
+
+        let (mut slow, mut guard, _watch) = guarded(Speaks::H1, 64);
+        let reading = async {
+            let mut buf = [0; 64];
+            for _ in 0..50 {
+                tokio::time::sleep(Duration::from_secs(20)).await;
+                slow.read_exact(&mut buf).await.unwrap();
+            }
+        };
+        let writing = async {
+            guard.write_all(&[7; 3200]).await?;
+            guard.flush().await
+        };
+        let (result, ()) = tokio::join!(writing, reading);
+        assert!(result.is_ok(), "slow is not stalled");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_small_write_leaves_with_the_next_one_or_with_a_flush() {
+        let (mut client, mut guard, _watch) = guarded(Speaks::H1, 64 * 1024);
+        let mut buf = vec![0; 64 * 1024];
+        guard.write_all(b"head").await.unwrap();
+        let early = tokio::time::timeout(Duration::from_secs(1), client.read(&mut buf)).await;
+        assert!(early.is_err(), "held back");
+        guard.write_all(&[7; 5000]).await.unwrap();
+        guard.write_all(b"tail").await.unwrap();
+        guard.flush().await.unwrap();
+        client.read_exact(&mut buf[..5008]).await.unwrap();
+        assert!(buf.starts_with(b"head\x07") && buf[..5008].ends_with(b"\x07tail"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn after_a_refusal_the_client_may_go_on_for_a_moment() {
+        let (client, mut guard, watch) = guarded(Speaks::H1, 64);
+        watch.linger();
+        let (waited, ()) = seconds(Shutdown::shutdown(&mut guard)).await;
+        assert!((1..=2).contains(&waited), "{waited}");
+        drop(client);
+
+        let (mut client, mut guard, watch) = guarded(Speaks::H1, 64);
+        watch.linger();
+        let sending = async { client.write_all(&[7; 100_000]).await };
+        let (waited, _) = tokio::select! {
+            done = seconds(Shutdown::shutdown(&mut guard)) => done,
+            _ = sending => unreachable!("more than anybody reads"),
+        };
+        assert_eq!(waited, 0, "bytes have a limit too");
+    }
+}

@@ -17,6 +17,8 @@ pub struct Head {
     line: usize,
     /// Lines that had something in them.
     lines: usize,
+    /// Spaces in the request line: two, around the target (RFC 9112 §3). Pingora would escape further ones.
+    spaces: usize,
     /// Whether the one empty line that may come first has come.
     empty_before: bool,
     after_cr: bool,
@@ -38,7 +40,7 @@ pub enum Progress {
 pub enum Fault {
     /// LF without CR, CR without LF, or a NUL.
     LineEnding,
-    /// Empty lines instead of a request.
+    /// Empty lines instead of a request, or a first line that is not three words.
     NoRequest,
     /// The request line alone is longer than allowed.
     LineTooLong,
@@ -64,7 +66,10 @@ impl Head {
             match (self.after_cr, byte) {
                 (false, b'\r') => self.after_cr = true,
                 (false, b'\n' | 0) => return Progress::Wrong(Fault::LineEnding),
-                (false, _) => self.line += 1,
+                (false, _) => {
+                    self.line += 1;
+                    self.spaces += usize::from(byte == b' ' && self.lines == 0);
+                }
                 (true, b'\n') => match self.end_line() {
                     Progress::Partial => {}
                     Progress::Complete(_) => return Progress::Complete(at + 1),
@@ -87,6 +92,7 @@ impl Head {
         self.after_cr = false;
         let empty = std::mem::take(&mut self.line) == 0;
         match (empty, self.lines) {
+            (false, 0) if self.spaces != 2 => return Progress::Wrong(Fault::NoRequest),
             (false, _) => self.lines += 1,
             (true, 0) if !self.empty_before => self.empty_before = true,
             (true, 0) => return Progress::Wrong(Fault::NoRequest),
@@ -124,7 +130,9 @@ mod tests {
         ] {
             assert_eq!(whole(bytes, 100), Progress::Wrong(Fault::LineEnding), "{bytes:?}");
         }
-        assert_eq!(whole(b"\r\n\r\n", 100), Progress::Wrong(Fault::NoRequest));
+        for bytes in [&b"\r\n\r\n"[..], b"GET /\r\n", b"GET /?a b HTTP/1.1\r\n"] {
+            assert_eq!(whole(bytes, 100), Progress::Wrong(Fault::NoRequest), "{bytes:?}");
+        }
     }
 
     #[test]
@@ -138,7 +146,7 @@ mod tests {
     proptest! {
         #[test]
         fn it_does_not_matter_how_the_bytes_are_cut(
-            bytes in proptest::collection::vec(prop_oneof![Just(b'\r'), Just(b'\n'), Just(b'a'), Just(0)], 0..40),
+            bytes in proptest::collection::vec(prop_oneof![Just(b'\r'), Just(b'\n'), Just(b'a'), Just(b' '), Just(0)], 0..40),
             cut in 0_usize..40,
         ) {
             let cut = cut.min(bytes.len());

@@ -13,11 +13,13 @@ pub struct Authority {
     port: u16,
     /// As it is written in `Host`.
     text: String,
-    resolved: Mutex<Option<(Instant, SocketAddr)>>,
+    resolved: Mutex<Option<(Instant, Vec<SocketAddr>)>>,
 }
 
 /// How long the address of a name is kept.
 const NAME_TTL: Duration = Duration::from_secs(10);
+/// Addresses of a name that are looked at.
+const ADDRESSES_MAX: usize = 8;
 
 impl Authority {
     /// Reads `http://host[:port]` or `https://host[:port]`, an optional slash at its end.
@@ -65,21 +67,25 @@ impl Authority {
         &self.text
     }
 
-    /// An address to connect to. Names are asked for every [`NAME_TTL`].
-    pub async fn resolve(&self) -> io::Result<SocketAddr> {
+    /// The address to connect to at attempt `attempt`: names may have several, and the first may be dead. A name
+    /// is looked up again after ten seconds.
+    pub async fn resolve(&self, attempt: usize) -> io::Result<SocketAddr> {
         if let Ok(address) = self.host.parse() {
             return Ok(SocketAddr::new(address, self.port));
         }
-        let known = *self.resolved.lock();
-        if let Some((at, address)) = known
-            && at.elapsed() < NAME_TTL
-        {
+        if let Some(address) = self.remembered(attempt) {
             return Ok(address);
         }
-        let mut found = tokio::net::lookup_host((self.host.as_str(), self.port)).await?;
-        let address = found.next().ok_or_else(|| io::Error::other("the origin's name has no address"))?;
-        *self.resolved.lock() = Some((Instant::now(), address));
-        Ok(address)
+        let found: Vec<_> =
+            tokio::net::lookup_host((self.host.as_str(), self.port)).await?.take(ADDRESSES_MAX).collect();
+        *self.resolved.lock() = Some((Instant::now(), found));
+        self.remembered(attempt).ok_or_else(|| io::Error::other("the origin's name has no address"))
+    }
+
+    fn remembered(&self, attempt: usize) -> Option<SocketAddr> {
+        let resolved = self.resolved.lock();
+        let (at, addresses) = resolved.as_ref().filter(|(_, addresses)| !addresses.is_empty())?;
+        (at.elapsed() < NAME_TTL).then(|| addresses[attempt % addresses.len()])
     }
 }
 
@@ -112,11 +118,13 @@ mod tests {
 
     #[tokio::test]
     async fn an_address_needs_no_look_up_and_a_name_is_remembered() {
-        let address = Authority::parse("http://[::1]:81").unwrap().resolve().await.unwrap();
+        let address = Authority::parse("http://[::1]:81").unwrap().resolve(0).await.unwrap();
         assert_eq!(address, "[::1]:81".parse().unwrap());
         let named = Authority::parse("http://localhost:82").unwrap();
-        let address = named.resolve().await.unwrap();
+        let address = named.resolve(0).await.unwrap();
         assert!(address.ip().is_loopback());
-        assert_eq!(named.resolved.lock().unwrap().1, address);
+        assert_eq!(named.remembered(0), Some(address));
+        let count = named.resolved.lock().as_ref().unwrap().1.len();
+        assert_eq!(named.remembered(count), Some(address), "past the last comes the first again");
     }
 }

@@ -1,5 +1,8 @@
-use crate::client::{Via, get, raw, tls};
+use crate::client::{Via, collect, get, raw, tls};
 use crate::world::{JINGLE, TRACK, World, song};
+use bytes::Bytes;
+use http_body_util::Empty;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
@@ -44,6 +47,11 @@ async fn what_is_no_clean_request_is_refused_in_bounded_time() {
         (format!("{get}{host}No colon\r\n\r\n"), 400, "no colon"),
         (format!("{get}{host}Na me: x\r\n\r\n"), 400, "space in a name"),
         (format!("GET {JINGLE} HTTP/1.1 x\r\n{host}\r\n"), 400, "four words"),
+        (
+            format!("{}&x=a b HTTP/1.1\r\n{host}\r\n", get.trim_end_matches(" HTTP/1.1\r\n")),
+            400,
+            "space in the query",
+        ),
         (format!("GET {JINGLE}\r\n\r\n"), 400, "HTTP/0.9"),
         (format!("GET {JINGLE} HTTP/3.0\r\n{host}\r\n"), 400, "wrong version"),
         (format!("G@T {JINGLE} HTTP/1.1\r\n{host}\r\n"), 400, "odd method"),
@@ -131,28 +139,58 @@ async fn an_idle_connection_is_closed_without_a_word() {
 }
 
 #[tokio::test]
-async fn a_client_that_reads_nothing_is_disconnected() {
-    let world = World::with(|config| config.limits.write_stall_secs = 1).await;
-    let mut stream = tls(&world, &[b"http/1.1"]).await;
-    // More answers than all socket buffers hold; each needs the one before to have gone out.
-    let request = format!("GET {} HTTP/1.1\r\nHost: localhost\r\n\r\n", world.signed(TRACK));
-    stream.write_all(request.as_bytes()).await.unwrap();
-    stream.flush().await.unwrap();
-    let metrics = world.edge.edge().metrics();
-    let open =
-        || metrics.render(&Default::default()).unwrap().contains("edge_connections{transport=\"tcp\"} 1");
+async fn an_http2_stream_whose_client_opens_no_window_is_reset() {
+    let world = World::with(|config| {
+        config.limits.write_stall_secs = 1;
+        config.limits.write_bytes_per_sec_min = 0;
+    })
+    .await;
+    let io = TokioIo::new(tls(&world, &[b"h2"]).await);
+    let mut client = hyper::client::conn::http2::Builder::new(TokioExecutor::new());
+    client.initial_stream_window_size(65_535).initial_connection_window_size(1 << 20);
+    let (mut sender, connection) = client.handshake(io).await.unwrap();
+    tokio::spawn(connection);
+    let request = |target| http::Request::get(format!("https://localhost{target}"));
+    let play = request(world.signed(TRACK)).body(Empty::<Bytes>::new()).unwrap();
+    let stuck = sender.send_request(play).await.unwrap();
+    // Not a byte of it is read, so no window opens.
+    let cut = || {
+        let metrics = world.edge.edge().metrics().render(&world.edge.edge().cache().stats()).unwrap();
+        metrics.contains("edge_answers_cut_total{by=\"client\"} 1")
+    };
     let gone = async {
-        // The edge's own second has to pass, whatever this machine's speed.
-        while open() {
-            tokio::time::sleep(Duration::from_millis(50)).await;
+        while !cut() {
+            tokio::task::yield_now().await;
         }
     };
-    let whole = timeout(SOON, gone).await;
-    if whole.is_err() {
-        // This kernel's buffers took the whole track: then the edge has nothing left to wait for.
-        let mut all = vec![0; crate::world::track().len()];
-        stream.read_exact(&mut all).await.unwrap();
+    timeout(SOON, gone).await.unwrap();
+    let got = collect(stuck).await;
+    assert!(!got.whole && got.body.len() == 65_535);
+    let short = request(world.signed(JINGLE)).body(Empty::new()).unwrap();
+    assert_eq!(collect(sender.send_request(short).await.unwrap()).await.body, song(1000), "others go on");
+}
+
+#[tokio::test]
+async fn an_http2_header_over_the_limit_is_a_431_and_the_connection_lives_on() {
+    let world = World::new().await;
+    let io = TokioIo::new(tls(&world, &[b"h2"]).await);
+    let (mut sender, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), io).await.unwrap();
+    tokio::spawn(connection);
+    for (cookie, status) in [("c".repeat(20_000), 431), ("c".to_owned(), 200)] {
+        let uri = format!("https://localhost{}", world.signed(JINGLE));
+        let request = http::Request::get(uri).header("cookie", cookie).body(Empty::<Bytes>::new()).unwrap();
+        let got = collect(sender.send_request(request).await.unwrap()).await;
+        assert_eq!(got.status.as_u16(), status);
     }
+}
+
+#[tokio::test]
+async fn requests_sent_before_their_turn_cost_the_connection_not_the_answer() {
+    let world = World::new().await;
+    let request = format!("GET {} HTTP/1.1\r\nHost: localhost\r\n\r\n", world.signed(JINGLE));
+    let answer = timeout(SOON, raw(&world, request.repeat(3).as_bytes())).await.unwrap();
+    assert_eq!(answer.matches("HTTP/1.1 200").count(), 1, "{answer}");
 }
 
 #[tokio::test]

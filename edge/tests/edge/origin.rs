@@ -7,12 +7,17 @@ use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
+use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
+use tokio_rustls::TlsAcceptor;
 
 pub const LAST_MODIFIED: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
+
+/// What an origin talks over.
+pub trait Wire: AsyncRead + AsyncWrite + Unpin {}
+impl<S: AsyncRead + AsyncWrite + Unpin> Wire for S {}
 
 /// How the origin answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,7 +65,8 @@ struct State {
 }
 
 impl FakeOrigin {
-    pub async fn holding(objects: HashMap<String, Vec<u8>>) -> Self {
+    /// Over TLS if `tls` is given.
+    pub async fn holding(objects: HashMap<String, Vec<u8>>, tls: Option<TlsAcceptor>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let state = Arc::new(State {
@@ -72,10 +78,16 @@ impl FakeOrigin {
         let shared = Arc::clone(&state);
         let accepting = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                let state = Arc::clone(&shared);
+                let (state, tls) = (Arc::clone(&shared), tls.clone());
                 tokio::spawn(async move {
                     // A broken connection ends the exchange, as it should.
-                    let _ = state.converse(stream).await;
+                    let _ = match tls {
+                        None => state.converse(stream).await,
+                        Some(tls) => match tls.accept(stream).await {
+                            Ok(stream) => state.converse(stream).await,
+                            Err(error) => Err(error),
+                        },
+                    };
                 });
             }
         });
@@ -113,7 +125,7 @@ impl Drop for FakeOrigin {
 }
 
 impl State {
-    async fn converse(&self, stream: TcpStream) -> std::io::Result<()> {
+    async fn converse<S: Wire>(&self, stream: S) -> std::io::Result<()> {
         let mut stream = BufReader::new(stream);
         loop {
             let mut lines = Vec::new();
@@ -139,7 +151,7 @@ impl State {
     }
 
     /// Answers once; false ends the connection.
-    async fn answer(&self, stream: &mut BufReader<TcpStream>, seen: &Seen) -> std::io::Result<bool> {
+    async fn answer<S: Wire>(&self, stream: &mut BufReader<S>, seen: &Seen) -> std::io::Result<bool> {
         let manner = *self.manner.lock();
         match manner {
             Manner::Silent => std::future::pending().await,
@@ -181,8 +193,8 @@ impl State {
             _ => &body[..],
         };
         stream.write_all(sent).await?;
+        stream.flush().await?;
         if manner == Manner::StallsHalfWay {
-            stream.flush().await?;
             std::future::pending::<()>().await;
         }
         Ok(manner != Manner::ShortBody && manner != Manner::NoLength)

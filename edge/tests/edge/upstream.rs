@@ -101,3 +101,20 @@ async fn an_answer_that_cannot_be_finished_is_broken_off_not_ended() {
         world.origin.behaves(Manner::Honest);
     }
 }
+
+#[tokio::test]
+async fn an_https_origin_is_asked_if_its_certificate_is_trusted() {
+    let world = World::over_tls(|_| {}).await;
+    let got = get(&world, Via::H1, &world.signed(JINGLE), &[]).await;
+    assert_eq!((got.status.as_u16(), got.body), (200, song(1000)));
+
+    let stranger = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let world = World::over_tls(|config| {
+        config.upstream.ca_file = config.tls.cert_file.with_file_name("other.pem");
+        std::fs::write(&config.upstream.ca_file, stranger.cert.pem()).unwrap();
+    })
+    .await;
+    let got = get(&world, Via::H1, &world.signed(JINGLE), &[]).await;
+    assert_eq!(got.status, 503);
+    assert_eq!(world.origin.reads(), 0, "not even a path is told to a stranger");
+}

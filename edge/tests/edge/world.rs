@@ -5,11 +5,12 @@ use antiphon_core::{Clock, UnixTime};
 use antiphon_drm::token::{Grant, UrlKeys};
 use antiphon_edge::Running;
 use antiphon_edge::config::Config;
-use rustls::pki_types::CertificateDer;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use tempfile::TempDir;
+use tokio_rustls::TlsAcceptor;
 
 pub const NOW: UnixTime = UnixTime(1_800_000_000);
 pub const SECRET: &str = "the-origins-own-secret-0123456789";
@@ -29,6 +30,13 @@ pub struct World {
     pub certificate: CertificateDer<'static>,
     pub config: Config,
     pub files: TempDir,
+}
+
+/// How the origin is reached.
+#[derive(Clone, Copy)]
+enum Behind {
+    Plain,
+    Tls,
 }
 
 /// Bytes that differ everywhere.
@@ -51,15 +59,35 @@ impl World {
 
     /// A world whose configuration was changed first.
     pub async fn with(change: impl FnOnce(&mut Config)) -> Self {
+        Self::made(Behind::Plain, change).await
+    }
+
+    /// A world where origin and edge talk over TLS.
+    pub async fn over_tls(change: impl FnOnce(&mut Config)) -> Self {
+        Self::made(Behind::Tls, change).await
+    }
+
+    async fn made(behind: Behind, change: impl FnOnce(&mut Config)) -> Self {
         antiphon_edge::tls::install_provider();
         let objects = HashMap::from([
             (TRACK.to_owned(), track()),
             (JINGLE.to_owned(), song(1000)),
             (EMPTY.to_owned(), Vec::new()),
         ]);
-        let origin = FakeOrigin::holding(objects).await;
         let files = TempDir::new().unwrap();
         let certified = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let certificate = certified.cert.der().clone();
+        let origin = match behind {
+            Behind::Plain => FakeOrigin::holding(objects, None).await,
+            Behind::Tls => {
+                let key = PrivateKeyDer::try_from(certified.signing_key.serialize_der()).unwrap();
+                let tls = rustls::ServerConfig::builder()
+                    .with_no_client_auth()
+                    .with_single_cert(vec![certificate.clone()], key)
+                    .unwrap();
+                FakeOrigin::holding(objects, Some(TlsAcceptor::from(Arc::new(tls)))).await
+            }
+        };
         let keys = UrlKeys::generate("k1", [7; 32], NOW).unwrap();
         let file = |name: &str, text: &str| {
             let path = files.path().join(name);
@@ -74,13 +102,17 @@ impl World {
         };
         config.tls.cert_file = file("cert.pem", &certified.cert.pem());
         config.tls.key_file = file("key.pem", &certified.signing_key.serialize_pem());
-        config.upstream.url = format!("http://{}", origin.address);
+        config.upstream.url = match behind {
+            Behind::Plain => format!("http://{}", origin.address),
+            Behind::Tls => format!("https://localhost:{}", origin.address.port()),
+        };
+        config.upstream.ca_file = config.tls.cert_file.clone();
         config.upstream.secret_file = file("secret", SECRET);
         config.http3.socket_buffer_bytes = antiphon_core::ByteSize::kib(128);
         config.limits.drain_secs = 5;
         change(&mut config);
         let edge = antiphon_edge::start(config.clone(), clock()).await.unwrap();
-        Self { origin, edge, keys, certificate: certified.cert.der().clone(), config, files }
+        Self { origin, edge, keys, certificate, config, files }
     }
 
     pub fn address(&self) -> SocketAddr {
