@@ -51,7 +51,8 @@ pub fn run_span(run: Range<u32>, object_len: u64) -> Option<Span> {
 
 /// Whether `span` starts on a chunk border and ends on one or on the object's end.
 pub fn is_aligned(span: Span, object_len: u64) -> bool {
-    span.start().is_multiple_of(CHUNK_LEN) && (span.end().is_multiple_of(CHUNK_LEN) || span.end() == object_len)
+    span.start().is_multiple_of(CHUNK_LEN)
+        && (span.end().is_multiple_of(CHUNK_LEN) || span.end() == object_len)
 }
 
 #[cfg(test)]

@@ -63,8 +63,9 @@ pub fn render<T: Serialize + JsonSchema>(config: &T) -> Result<String, toml::ser
 /// Writes one table: first its plain keys, then its sub-tables, both in the order of the struct.
 fn render_table(text: &mut String, prefix: &str, table: &toml::Table, schema: &Json, root: &Json) {
     let properties = resolve(schema, root).get("properties").and_then(Json::as_object);
-    let ordered: Vec<&String> =
-        properties.map(|properties| properties.keys().filter(|key| table.contains_key(*key)).collect()).unwrap_or_default();
+    let ordered: Vec<&String> = properties
+        .map(|properties| properties.keys().filter(|key| table.contains_key(*key)).collect())
+        .unwrap_or_default();
     let schema_of = |key: &str| properties.and_then(|properties| properties.get(key)).unwrap_or(&Json::Null);
     for key in &ordered {
         let value = &table[key.as_str()];
@@ -101,7 +102,8 @@ fn description(schema: &Json) -> Option<&str> {
 
 /// Writes `description` as comment lines, re-wrapped; an empty line starts a new paragraph.
 fn comment(text: &mut String, description: Option<&str>) {
-    for paragraph in description.unwrap_or("").split("\n\n").filter(|paragraph| !paragraph.trim().is_empty()) {
+    for paragraph in description.unwrap_or("").split("\n\n").filter(|paragraph| !paragraph.trim().is_empty())
+    {
         let mut line = String::from("#");
         for word in paragraph.split_whitespace() {
             if line.chars().count() + 1 + word.chars().count() > COMMENT_WIDTH {

@@ -232,7 +232,13 @@ mod tests {
 
     #[test]
     fn an_asset_id_has_one_spelling() {
-        for text in ["", "00", "4F1C0D2E9B7A4C554F1C0D2E9B7A4C55", "4f1c0d2e9b7a4c554f1c0d2e9b7a4c5", "zz1c0d2e9b7a4c554f1c0d2e9b7a4c55"] {
+        for text in [
+            "",
+            "00",
+            "4F1C0D2E9B7A4C554F1C0D2E9B7A4C55",
+            "4f1c0d2e9b7a4c554f1c0d2e9b7a4c5",
+            "zz1c0d2e9b7a4c554f1c0d2e9b7a4c55",
+        ] {
             assert!(text.parse::<AssetId>().is_err(), "{text:?}");
         }
     }

@@ -116,8 +116,8 @@ mod tests {
     #[test]
     fn path_tricks_are_refused_by_the_grammar() {
         for path in [
-            "", "/", "//", "a/c", "/a//c", "/a/./c", "/a/../c", "/a/..", "/a/.", "/a%2fc", "/a\\c", "/a\0c", "/a c", "/a?b",
-            "/ä", "/a//",
+            "", "/", "//", "a/c", "/a//c", "/a/./c", "/a/../c", "/a/..", "/a/.", "/a%2fc", "/a\\c", "/a\0c",
+            "/a c", "/a?b", "/ä", "/a//",
         ] {
             assert_eq!(check_grammar(path), Err(PathError::Grammar), "{path:?}");
         }

@@ -198,7 +198,17 @@ mod tests {
 
     #[test]
     fn text_that_is_no_range_is_ignored() {
-        for text in ["", "bytes", "bytes=", "bytes=-", "bytes=a-b", "bytes=+1-2", "bytes=2-1", "items=0-1", "bytes=0x0-1"] {
+        for text in [
+            "",
+            "bytes",
+            "bytes=",
+            "bytes=-",
+            "bytes=a-b",
+            "bytes=+1-2",
+            "bytes=2-1",
+            "items=0-1",
+            "bytes=0x0-1",
+        ] {
             assert_eq!(RangeHeader::parse(text), RangeHeader::Ignored, "{text:?}");
         }
     }
