@@ -20,6 +20,7 @@ use http::header::{HOST, RANGE};
 use http::{HeaderMap, Method};
 use percent_encoding::percent_decode_str;
 use std::borrow::Cow;
+use std::net::Ipv6Addr;
 
 /// Sizes past which a request is refused unread.
 #[derive(Clone, Copy, Debug)]
@@ -128,22 +129,19 @@ fn check_host(request: &Req<'_>) -> Result<(), Refusal> {
 
 /// A name, an IPv4 address or a bracketed IPv6 address, with an optional port.
 fn is_host(host: &str) -> bool {
-    let (name, port) = match host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-        Some((address, port)) if address.parse::<std::net::Ipv6Addr>().is_ok() => {
-            (None, port.strip_prefix(':').or(port.is_empty().then_some("0")))
+    if host.len() > HOST_BYTES_MAX {
+        return false;
+    }
+    let (named, rest) = match host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((address, rest)) => (address.parse::<Ipv6Addr>().is_ok(), rest),
+        None => {
+            let (name, rest) = host.split_at(host.find(':').unwrap_or(host.len()));
+            let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_');
+            (!name.is_empty() && name.bytes().all(plain), rest)
         }
-        Some(_) => return false,
-        None => match host.split_once(':') {
-            Some((name, port)) => (Some(name), Some(port)),
-            None => (Some(host), Some("0")),
-        },
     };
-    let name_fits = name.is_none_or(|name| {
-        !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_'))
-    });
-    let port_fits =
-        port.is_some_and(|port| port.bytes().all(|b| b.is_ascii_digit()) && port.parse::<u16>().is_ok());
-    host.len() <= HOST_BYTES_MAX && name_fits && port_fits
+    let is_port = |port: &str| port.bytes().all(|b| b.is_ascii_digit()) && port.parse::<u16>().is_ok();
+    named && (rest.is_empty() || rest.strip_prefix(':').is_some_and(is_port))
 }
 
 /// Path and query of a target in origin form or absolute form (RFC 9112 §3.2.2).
@@ -206,5 +204,114 @@ fn wanted_range(asked: Asked, headers: &HeaderMap) -> Option<RangeSpec> {
     match RangeHeader::parse(value.to_str().ok()?) {
         RangeHeader::One(spec) => Some(spec),
         RangeHeader::Several | RangeHeader::Ignored => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::HeaderValue;
+    use http::header::IF_NONE_MATCH;
+    use proptest::prelude::*;
+    use std::net::{IpAddr, Ipv4Addr};
+
+    const PATH: &str = "/a/c/692/00000000000000000000000000000001/64.mp4";
+    const NOW: UnixTime = UnixTime(1_800_000_000);
+
+    fn keys() -> UrlKeys {
+        UrlKeys::generate("k1", [7; 32], NOW).unwrap()
+    }
+
+    fn judge(method: &Method, target: &str, headers: &HeaderMap) -> Result<(), &'static str> {
+        let request = Req {
+            method,
+            target,
+            authority: Some("localhost"),
+            headers,
+            peer: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            proto: crate::request::Proto::H2,
+        };
+        let rules = Rules { target_bytes_max: 1000, field_bytes_max: 1000 };
+        decide(&request, &rules, &keys(), NOW).map(drop).map_err(|refusal| refusal.reason())
+    }
+
+    #[test]
+    fn hosts_are_names_or_addresses_with_an_optional_port() {
+        for host in ["a", "edge.example", "a_b-c.d:443", "127.0.0.1:8443", "[::1]", "[2001:db8::1]:65535"] {
+            assert!(is_host(host), "{host}");
+        }
+        for host in [
+            "", ":1", "a:", "a:b", "a:65536", "a:+1", "a b", "a/b", "u@a", "[::1", "[x]", "[::1]x", "[::1]:",
+            "ä", "a:1:2",
+        ] {
+            assert!(!is_host(host), "{host}");
+        }
+    }
+
+    #[test]
+    fn targets_have_a_path_and_a_query_in_either_form() {
+        for (target, parts) in [
+            ("/a?b=c?d", ("/a", "b=c?d")),
+            ("/a", ("/a", "")),
+            ("https://h:1/a?b", ("/a", "b")),
+            ("HTTP://h", ("/", "")),
+            ("http://h?b", ("", "b")),
+            ("/http://h/a", ("/http://h/a", "")),
+        ] {
+            assert_eq!(split_target(target), parts, "{target}");
+        }
+    }
+
+    #[test]
+    fn there_is_one_token_or_none() {
+        for (query, token) in [
+            ("st=a", Some("a")),
+            ("x=1&st=a&y", Some("a")),
+            ("st=%61%2E", Some("a.")),
+            ("st=%2561", Some("%61")),
+            ("st=", Some("")),
+            ("st", Some("")),
+            ("sta=b", None),
+            ("", None),
+            ("st=a&st=a", None),
+            ("st=a&s%74=a", None),
+            ("%73%74=a", None),
+            ("st=%ff", None),
+        ] {
+            assert_eq!(token_of(query).as_deref(), token, "{query}");
+        }
+    }
+
+    #[test]
+    fn the_first_fault_is_the_one_reported() {
+        let none = HeaderMap::new();
+        let big = HeaderMap::from_iter([(IF_NONE_MATCH, HeaderValue::from_str(&"x".repeat(1001)).unwrap())]);
+        let two = HeaderMap::from_iter([(HOST, HeaderValue::from_static("other"))]);
+        let long = "/a".repeat(501);
+        for (method, target, headers, reason) in [
+            (Method::PUT, long.as_str(), &big, "target_too_long"),
+            (Method::PUT, "/a//b", &big, "field_too_large"),
+            (Method::PUT, "/a//b", &two, "host"),
+            (Method::PUT, "/a//b", &none, "path_grammar"),
+            (Method::PUT, "/nothing", &none, "http_method"),
+            (Method::GET, "/nothing?st=x", &none, "no_such_path"),
+            (Method::GET, PATH, &none, "malformed"),
+        ] {
+            assert_eq!(judge(&method, target, headers), Err(reason), "{method} {target}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_target_makes_the_decision_panic(target in "(/a/c/692/[0-9a-f]{32}/64.mp4)?\\PC{0,60}") {
+            let _ = judge(&Method::GET, &target, &HeaderMap::new());
+        }
+
+        #[test]
+        fn a_token_is_decoded_exactly_once(token in "[A-Za-z0-9._%-]{0,40}") {
+            let escaped: String = token.bytes().map(|byte| format!("%{byte:02X}")).collect();
+            let query = format!("a=b&st={escaped}");
+            prop_assert_eq!(token_of(&query), Some(Cow::Owned(token)));
+        }
     }
 }
