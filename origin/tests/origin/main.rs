@@ -12,6 +12,7 @@ mod ingest;
 mod listener;
 mod refusals;
 mod serve;
+mod sloppy;
 mod store;
 mod weed;
 mod world;

@@ -4,7 +4,10 @@ use crate::files::{decode, demo_file, ffmpeg, has_ffmpeg};
 use crate::ingest::spoil;
 use crate::world::{Origin, Reply, SECRET, World, read, request};
 use antiphon_core::{AssetId, CHUNK_LEN, Epoch, ObjectPath, Rendition, Scheme};
-use antiphon_drm::keys::{epoch_at, epoch_ends};
+use antiphon_drm::content::mezzanine::{self, DataKey, Identity, Kind, Sealing};
+use antiphon_drm::content::source::AudioFile;
+use antiphon_drm::content::template::Template;
+use antiphon_drm::keys::{KeyWrap, epoch_at, epoch_ends};
 use antiphon_drm::manifest::TrackLayout;
 use antiphon_origin::AHEAD_SECS;
 use antiphon_origin::ingest::Facts;
@@ -368,6 +371,41 @@ async fn a_damaged_seal_is_an_error_and_never_bytes() {
     assert_eq!(world.start().await.get(path).await.text(), "sealed\n");
     std::fs::write(world.store.dir.join(format!("assets/{asset}/asset.json")), "{}").unwrap();
     assert_eq!(world.start().await.get(path).await.text(), "record\n");
+}
+
+#[tokio::test]
+async fn an_index_of_another_template_is_noticed() {
+    let (world, origin, asset) = playing().await;
+    let path = world.path(asset, Rendition::Aac64);
+    // Sealed properly, in the right place, and yet that of the 128 kbit/s template.
+    let index =
+        Template::build(&AudioFile::parse(&demo_file(Rendition::Aac128)).unwrap(), 86, 4, Scheme::Cenc)
+            .unwrap()
+            .index;
+    let identity = Identity { kind: Kind::Index, asset, rendition: Rendition::Aac64, scheme: Scheme::Cenc };
+    let data_key = DataKey::from_bytes([3; 32]);
+    let kek = antiphon_origin::keys::open_kek(&world.keyring()).unwrap();
+    let wrapped = kek.wrap(data_key.expose(), &identity.wrap_context(), [4; 12]).unwrap();
+    let (wrapper, nonce_prefix) = (kek.id(), [5; 8]);
+    let sealing = Sealing {
+        identity,
+        data_key: &data_key,
+        wrapper,
+        wrapped_key: &wrapped,
+        nonce_prefix,
+        kid_patches: &[],
+    };
+    let sealed = mezzanine::seal(&index.to_bytes(), &sealing).unwrap();
+    std::fs::write(world.store.dir.join(format!("assets/{asset}/64.c.six")), sealed).unwrap();
+    let reply = origin.get(path).await;
+    assert_eq!(
+        (reply.status, reply.text()),
+        (
+            StatusCode::BAD_GATEWAY,
+            "unmatched
+"
+        )
+    );
 }
 
 fn flipped(bytes: &[u8], at: usize) -> Vec<u8> {
