@@ -8,11 +8,13 @@
 //!
 //! Does not know: sockets, HTTP.
 
+use crate::front::guard::Stage;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::server::ServerSessionMemoryCache;
 use rustls::{ServerConfig, version};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use std::io::{self, IoSlice, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -70,6 +72,8 @@ pub enum TlsError {
     },
 }
 
+/// Encrypted bytes that may wait to be sent, per connection: a range of 64 KiB and its head leave in one write.
+const STAGED_BYTES_MAX: usize = 72 * 1024;
 /// Sessions kept for QUIC resumption; each takes a few hundred bytes.
 const QUIC_SESSIONS_MAX: usize = 32 * 1024;
 
@@ -98,7 +102,16 @@ impl Terms {
     /// Accepts a TLS connection over TCP; `None` if the client cannot, or takes longer than `limit`.
     pub async fn accept(&self, tcp: TcpStream, limit: Duration) -> Option<TlsTcp> {
         let acceptor = tokio_rustls::TlsAcceptor::from(Arc::clone(&self.tcp));
-        tokio::time::timeout(limit, acceptor.accept(tcp)).await.ok()?.ok()
+        let mut stream = tokio::time::timeout(limit, acceptor.accept(tcp)).await.ok()?.ok()?;
+        stream.get_mut().1.set_buffer_limit(Some(STAGED_BYTES_MAX));
+        Some(stream)
+    }
+}
+
+impl Stage for TlsTcp {
+    /// Encrypts now; the next write or flush sends all of it in one call.
+    fn stage(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.get_mut().1.writer().write_vectored(bufs)
     }
 }
 

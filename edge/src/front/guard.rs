@@ -7,7 +7,8 @@
 //! - An HTTP/1 head is complete in time, within its length, with proper line ends, or reading fails and
 //!   [`Watch::fault`] says why.
 //! - A connection without a request ends after the idle limit; one that takes no bytes after the stall limit.
-//! - A response head and the first of its body leave in one write.
+//! - A response head and the first of its body leave in one write, and so do the frames of HTTP/2 that are ready
+//!   at a time, as far as the stream can stage them.
 //!
 //! Does not know: HTTP beyond line ends; what is answered.
 
@@ -29,6 +30,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
 /// The limits of one connection.
@@ -91,6 +93,18 @@ impl Watch {
     }
 }
 
+/// A stream that can take bytes now and send them later.
+pub trait Stage: AsyncRead + AsyncWrite {
+    /// Takes bytes that leave with the next write or flush. 0 when no more fit, or nothing ever does.
+    fn stage(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize>;
+}
+
+impl Stage for TcpStream {
+    fn stage(&mut self, _bufs: &[IoSlice<'_>]) -> io::Result<usize> {
+        Ok(0)
+    }
+}
+
 /// A connection, watched.
 pub struct Guard<S> {
     io: S,
@@ -102,8 +116,8 @@ pub struct Guard<S> {
     read_timer: Timer,
     /// Runs while a write waits.
     write_timer: Timer,
-    /// Small writes wait here for the next write or flush. At most [`HOLD_BYTES_MAX`].
-    held: Vec<u8>,
+    /// Whether a flush is due at the next read: HTTP/2 only.
+    put_off: bool,
     lingered: usize,
     /// Counted as open until dropped.
     gauge: IntGauge,
@@ -119,14 +133,12 @@ enum Reading {
     Open,
 }
 
-/// Largest write that is held back to leave together with the next one: a response head.
-const HOLD_BYTES_MAX: usize = 2048;
 /// How long a refused client may go on sending.
 const LINGER: Duration = Duration::from_secs(1);
 /// The connection preface of HTTP/2 (RFC 9113 §3.4).
 const H2_PREFACE_BYTES: usize = 24;
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Guard<S> {
+impl<S: Stage + Unpin> Guard<S> {
     /// Watches `io`. `seat` is given back, and `gauge` counts down, when the connection ends.
     pub fn new(
         io: S,
@@ -145,7 +157,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Guard<S> {
             watch,
             read_timer: Timer::default(),
             write_timer: Timer::default(),
-            held: Vec::new(),
+            put_off: false,
             lingered: 0,
             gauge,
             _seat: seat,
@@ -190,35 +202,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Guard<S> {
         }
     }
 
-    /// Writes what is held back.
-    fn poll_release(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while !self.held.is_empty() {
-            let n = ready!(Pin::new(&mut self.io).poll_write(cx, &self.held))?;
-            if n == 0 {
-                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
-            }
+    /// Takes as many bytes as fit without sending them.
+    fn stage(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<Option<usize>> {
+        let taken = self.io.stage(bufs)?;
+        if taken > 0 {
             self.write_timer.stop();
-            self.held.drain(..n);
         }
-        Poll::Ready(Ok(()))
+        Ok((taken > 0).then_some(taken))
     }
 
-    /// Writes what is held back together with `buf`; ready once some of `buf` is written.
-    fn poll_write_together(&mut self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        while !self.held.is_empty() {
-            let both = [IoSlice::new(&self.held), IoSlice::new(buf)];
-            let n = ready!(Pin::new(&mut self.io).poll_write_vectored(cx, &both))?;
-            if n == 0 {
-                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
-            }
-            self.write_timer.stop();
-            let from_held = n.min(self.held.len());
-            self.held.drain(..from_held);
-            if n > from_held {
-                return Poll::Ready(Ok(n - from_held));
-            }
-        }
-        Pin::new(&mut self.io).poll_write(cx, buf)
+    /// Sends what was put off.
+    fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let result = Pin::new(&mut self.io).poll_flush(cx);
+        ready!(self.or_stalled(cx, result))?;
+        self.put_off = false;
+        Poll::Ready(Ok(()))
     }
 
     /// Fails a write that has waited for too long without getting on.
@@ -249,9 +247,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Guard<S> {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Guard<S> {
+impl<S: Stage + Unpin> AsyncRead for Guard<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        if this.put_off
+            && let Poll::Ready(Err(error)) = this.poll_send(cx)
+        {
+            return Poll::Ready(Err(error));
+        }
         this.renew();
         let before = buf.filled().len();
         match Pin::new(&mut this.io).poll_read(cx, buf) {
@@ -266,14 +269,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Guard<S> {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guard<S> {
+impl<S: Stage + Unpin> AsyncWrite for Guard<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        if this.held.len() + buf.len() <= HOLD_BYTES_MAX {
-            this.held.extend_from_slice(buf);
-            return Poll::Ready(Ok(buf.len()));
+        if let Some(taken) = this.stage(&[IoSlice::new(buf)])? {
+            return Poll::Ready(Ok(taken));
         }
-        let result = this.poll_write_together(cx, buf);
+        let result = Pin::new(&mut this.io).poll_write(cx, buf);
         this.or_stalled(cx, result)
     }
 
@@ -283,11 +285,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guard<S> {
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let result = match this.poll_release(cx) {
-            Poll::Ready(Ok(())) => Pin::new(&mut this.io).poll_write_vectored(cx, bufs),
-            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
-            Poll::Pending => Poll::Pending,
-        };
+        if let Some(taken) = this.stage(bufs)? {
+            return Poll::Ready(Ok(taken));
+        }
+        let result = Pin::new(&mut this.io).poll_write_vectored(cx, bufs);
         this.or_stalled(cx, result)
     }
 
@@ -297,19 +298,23 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guard<S> {
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        let result = match this.poll_release(cx) {
-            Poll::Ready(Ok(())) => Pin::new(&mut this.io).poll_flush(cx),
-            other => other,
-        };
-        this.or_stalled(cx, result)
+        match this.speaks {
+            Speaks::H1 => this.poll_send(cx),
+            // Its library flushes after every frame of 16 KiB. It is asked to come again instead, once the streams
+            // have had their turn, and begins each turn by reading: that is when all of it is sent at once.
+            Speaks::H2 => {
+                if !std::mem::replace(&mut this.put_off, true) {
+                    cx.waker().wake_by_ref();
+                }
+                Poll::Ready(Ok(()))
+            }
+        }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        let result = match this.poll_release(cx) {
-            Poll::Ready(Ok(())) => Pin::new(&mut this.io).poll_shutdown(cx),
-            other => other,
-        };
+        ready!(this.poll_send(cx))?;
+        let result = Pin::new(&mut this.io).poll_shutdown(cx);
         ready!(this.or_stalled(cx, result))?;
         if this.watch.linger.load(Ordering::Relaxed) {
             ready!(this.poll_linger(cx));
@@ -362,7 +367,7 @@ impl Timer {
 // What Pingora wants to know about a stream.
 
 #[async_trait]
-impl<S: AsyncRead + AsyncWrite + Unpin + Send> Shutdown for Guard<S> {
+impl<S: Stage + Unpin + Send> Shutdown for Guard<S> {
     async fn shutdown(&mut self) {
         // The stream is on its way out; that it went already is no news.
         let _ = AsyncWriteExt::shutdown(self).await;
@@ -420,6 +425,12 @@ mod tests {
         let watch = Arc::new(Watch::default());
         let gauge = IntGauge::new("open", "open").unwrap();
         (client, Guard::new(server, speaks, TERMS, Arc::clone(&watch), None, gauge), watch)
+    }
+
+    impl Stage for DuplexStream {
+        fn stage(&mut self, _bufs: &[IoSlice<'_>]) -> io::Result<usize> {
+            Ok(0)
+        }
     }
 
     async fn seconds<T>(work: impl Future<Output = T>) -> (u64, T) {
@@ -492,18 +503,96 @@ mod tests {
         assert!(result.is_ok(), "slow is not stalled");
     }
 
+    /// A stream that stages up to 100 bytes, and counts how often it sends.
+    struct Staging {
+        inner: DuplexStream,
+        staged: Vec<u8>,
+        sent: usize,
+    }
+
+    impl Stage for Staging {
+        fn stage(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
+            let before = self.staged.len();
+            for buf in bufs {
+                self.staged.extend_from_slice(&buf[..buf.len().min(100 - self.staged.len())]);
+            }
+            Ok(self.staged.len() - before)
+        }
+    }
+
+    impl AsyncRead for Staging {
+        fn poll_read(
+            mut self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+            buf: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            Pin::new(&mut self.inner).poll_read(cx, buf)
+        }
+    }
+
+    impl AsyncWrite for Staging {
+        fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+            ready!(self.as_mut().poll_flush(cx))?;
+            Poll::Ready(Ok(self.stage(&[IoSlice::new(buf)])?))
+        }
+
+        fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            let this = &mut *self;
+            while !this.staged.is_empty() {
+                let n = ready!(Pin::new(&mut this.inner).poll_write(cx, &this.staged))?;
+                this.staged.drain(..n);
+                this.sent += 1;
+            }
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Pin::new(&mut self.inner).poll_shutdown(cx)
+        }
+    }
+
+    fn staging(speaks: Speaks) -> (DuplexStream, Guard<Staging>) {
+        let (client, inner) = duplex(1024);
+        let gauge = IntGauge::new("open", "open").unwrap();
+        let io = Staging { inner, staged: Vec::new(), sent: 0 };
+        (client, Guard::new(io, speaks, TERMS, Arc::default(), None, gauge))
+    }
+
     #[tokio::test(start_paused = true)]
-    async fn a_small_write_leaves_with_the_next_one_or_with_a_flush() {
-        let (mut client, mut guard, _watch) = guarded(Speaks::H1, 64 * 1024);
-        let mut buf = vec![0; 64 * 1024];
+    async fn a_head_and_its_body_leave_in_one_write() {
+        let (mut client, mut guard) = staging(Speaks::H1);
         guard.write_all(b"head").await.unwrap();
-        let early = tokio::time::timeout(Duration::from_secs(1), client.read(&mut buf)).await;
-        assert!(early.is_err(), "held back");
-        guard.write_all(&[7; 5000]).await.unwrap();
-        guard.write_all(b"tail").await.unwrap();
+        guard.write_all(&[7; 90]).await.unwrap();
+        assert_eq!(guard.io.sent, 0);
         guard.flush().await.unwrap();
-        client.read_exact(&mut buf[..5008]).await.unwrap();
-        assert!(buf.starts_with(b"head\x07") && buf[..5008].ends_with(b"\x07tail"));
+        assert_eq!(guard.io.sent, 1);
+        guard.write_all(&[8; 250]).await.unwrap();
+        assert_eq!(guard.io.sent, 3, "what does not fit leaves");
+        guard.flush().await.unwrap();
+        let mut got = vec![0; 344];
+        client.read_exact(&mut got).await.unwrap();
+        assert!(got.starts_with(b"head\x07") && got.ends_with(&[8; 250]));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn frames_of_http2_leave_together_at_the_next_turn() {
+        let (mut client, mut guard) = staging(Speaks::H2);
+        for frame in [b"one", b"two", b"six"] {
+            guard.write_all(frame).await.unwrap();
+            guard.flush().await.unwrap();
+        }
+        assert_eq!(guard.io.sent, 0);
+        // A turn begins by reading; there is nothing to read.
+        let turn = tokio::time::timeout(Duration::from_secs(1), guard.read(&mut [0; 8])).await;
+        assert!(turn.is_err() && guard.io.sent == 1);
+        let mut got = [0; 9];
+        client.read_exact(&mut got).await.unwrap();
+        assert_eq!(&got, b"onetwosix");
+
+        guard.write_all(b"bye").await.unwrap();
+        AsyncWriteExt::shutdown(&mut guard).await.unwrap();
+        client.read_exact(&mut got[..3]).await.unwrap();
+        assert_eq!(&got[..3], b"bye");
     }
 
     #[tokio::test(start_paused = true)]
