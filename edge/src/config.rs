@@ -166,7 +166,7 @@ impl Default for Config {
                 SocketAddr::from((std::net::Ipv6Addr::LOCALHOST, 8443)),
             ],
             admin_listen: SocketAddr::from(([127, 0, 0, 1], 9180)),
-            url_keys_file: "keys/url-keys.json".into(),
+            url_keys_file: "antiphon-data/keyring/url-keys.json".into(),
             tls: TlsConfig::default(),
             upstream: UpstreamConfig::default(),
             cache: RamConfig::default(),
@@ -179,7 +179,10 @@ impl Default for Config {
 
 impl Default for TlsConfig {
     fn default() -> Self {
-        Self { cert_file: "tls/edge-cert.pem".into(), key_file: "tls/edge-key.pem".into() }
+        Self {
+            cert_file: "antiphon-data/tls/server.pem".into(),
+            key_file: "antiphon-data/tls/server.key".into(),
+        }
     }
 }
 
@@ -187,7 +190,7 @@ impl Default for UpstreamConfig {
     fn default() -> Self {
         Self {
             url: "http://127.0.0.1:8280".to_owned(),
-            secret_file: "keys/origin-secret".into(),
+            secret_file: "antiphon-data/secrets/origin".into(),
             ca_file: PathBuf::new(),
             connect_ms: 1_000,
             first_byte_ms: 3_000,

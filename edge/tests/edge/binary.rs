@@ -52,7 +52,10 @@ fn a_configuration_that_cannot_work_is_exit_code_2_and_one_precise_line() {
     assert!(code == Some(2) && error.contains("read /nowhere.toml"), "{error}");
     std::fs::write(&file, "url_keys_file = \"/nowhere.json\"\n").unwrap();
     let (code, error) = said(&edge(&["--config", file.to_str().unwrap()]).output().unwrap());
-    assert!(code == Some(2) && error.contains("read certificates from tls/edge-cert.pem"), "{error}");
+    assert!(
+        code == Some(2) && error.contains("read certificates from antiphon-data/tls/server.pem"),
+        "{error}"
+    );
 }
 
 #[tokio::test]
