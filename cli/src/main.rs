@@ -10,7 +10,7 @@ mod quickstart;
 mod roles;
 
 use antiphon_core::{Clock, UnixTime};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::{Args, Parser, Subcommand};
 use keys::KeyFolder;
 use std::path::PathBuf;
@@ -88,7 +88,13 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Result<ExitCode> {
     match command {
         Command::Quickstart(options) => runtime()?.block_on(quickstart::run(options, system_clock())),
-        Command::Ingest(options) => runtime()?.block_on(ingest::run(options, system_clock())),
+        Command::Ingest(options) => runtime()?.block_on(async {
+            // Dropping the ingest removes its scratch folder and ends its ffmpeg.
+            tokio::select! {
+                done = ingest::run(options, system_clock()) => done,
+                stopped = quickstart::stop_asked() => stopped.and_then(|()| bail!("stopped; nothing half-done is visible")),
+            }
+        }),
         Command::Keys(command) => keys_command(command, system_clock().now()).map(|()| ExitCode::SUCCESS),
         Command::PrintConfig { role } => {
             print!("{}", role.defaults()?);

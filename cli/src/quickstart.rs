@@ -86,10 +86,7 @@ async fn publish_demo_tracks(material: &Material, clock: Arc<dyn Clock>) -> Resu
     let ingest = ingest::open(&material.origin, clock).await?;
     let mut songs = Vec::new();
     for track in antiphon_origin::demo::tracks() {
-        let (facts, sha256) = (track.facts(), track.source_sha256());
-        let ingested =
-            ingest.encoded(track.name, track.renditions(), &facts, Some(track.loudness()), &sha256).await;
-        let ingested = ingested.context("store a demo track")?;
+        let ingested = ingest.demo(track).await.context("store a demo track")?;
         operator.put_song(&ingested.record.song_id, &ingested.record).await?;
         songs.push(ingested.record.song_id);
     }
@@ -107,7 +104,7 @@ async fn look_after_keyring(keys: crate::keys::KeyFolder, clock: Arc<dyn Clock>)
 }
 
 /// Waits for SIGINT or SIGTERM.
-async fn stop_asked() -> Result<()> {
+pub async fn stop_asked() -> Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
     tokio::select! {

@@ -41,6 +41,10 @@ async fn ready(State(admin): State<Arc<Admin>>) -> Response {
         let epochs: Vec<_> = missing.iter().map(ToString::to_string).collect();
         return crate::verdict::not_ready(&format!("the key ring lacks epochs {}", epochs.join(", ")));
     }
+    let to_make = admin.keys.epochs_to_make();
+    if !to_make.is_empty() {
+        tracing::warn!(epochs = ?to_make, "the key ring ends within weeks: run antiphon keys extend");
+    }
     match admin.shelf.store().probe().await {
         Ok(()) => "ready\n".into_response(),
         Err(error) => {

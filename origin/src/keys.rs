@@ -10,9 +10,11 @@
 use antiphon_core::{Clock, Epoch, ObjectPath, Rendition, UnixTime};
 use antiphon_drm::keys::{
     ContentKey, FileKek, KEYRING_TEXT_MAX, KekError, KeyError, KeyId, Keyring, KeyringError, epochs_needed,
+    epochs_served,
 };
 use parking_lot::RwLock;
 use std::io::{self, Read};
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use zeroize::Zeroizing;
@@ -102,9 +104,17 @@ impl Keys {
         }
     }
 
-    /// The epochs that assets are in, or soon are, and that have no masters. Empty when all is well.
+    /// The epochs that players may ask for and that have no masters. Empty when all is well.
     pub fn missing_epochs(&self) -> Vec<Epoch> {
-        let needed = epochs_needed(self.clock.now());
+        self.without_masters(epochs_served(self.clock.now()))
+    }
+
+    /// The epochs of the coming weeks that have no masters yet: time for `antiphon keys extend`.
+    pub fn epochs_to_make(&self) -> Vec<Epoch> {
+        self.without_masters(epochs_needed(self.clock.now()))
+    }
+
+    fn without_masters(&self, needed: RangeInclusive<Epoch>) -> Vec<Epoch> {
         let has = |keys: &Keyring, epoch| keys.epochs().any(|present| present == epoch);
         let lacking = |keys: &Keyring| -> Vec<Epoch> {
             (needed.start().0..=needed.end().0).map(Epoch).filter(|&epoch| !has(keys, epoch)).collect()
