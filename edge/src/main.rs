@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 #[global_allocator]
@@ -93,11 +93,13 @@ fn run(config: Config) -> anyhow::Result<()> {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().context("start threads")?;
     runtime.block_on(async {
+        // Before anybody hears "ready": from then on a signal finds its handler.
+        let mut signals = Signals::listen()?;
         let running = antiphon_edge::start(config, Arc::new(SystemClock)).await?;
         tracing::info!(listen = ?running.addresses(), admin = %running.admin_address(), "ready");
         // Outside systemd there is nobody to tell.
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
-        until_told_to_stop(&running).await?;
+        signals.until_told_to_stop(&running).await;
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
         tracing::info!("stopping");
         running.stop().await;
@@ -105,18 +107,32 @@ fn run(config: Config) -> anyhow::Result<()> {
     })
 }
 
-async fn until_told_to_stop(running: &Running) -> anyhow::Result<()> {
-    let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
-    let mut hang_up = signal(SignalKind::hangup()).context("listen for SIGHUP")?;
-    loop {
-        tokio::select! {
-            _ = terminate.recv() => return Ok(()),
-            _ = interrupt.recv() => return Ok(()),
-            _ = hang_up.recv() => match running.reload_keys() {
-                Ok(()) => tracing::info!("read the token keys anew"),
-                Err(error) => tracing::error!(error = account::chain(&error), "read the token keys anew"),
-            },
+/// What the operator can say to a running edge.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hang_up: Signal,
+}
+
+impl Signals {
+    fn listen() -> anyhow::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate()).context("listen for SIGTERM")?,
+            interrupt: signal(SignalKind::interrupt()).context("listen for SIGINT")?,
+            hang_up: signal(SignalKind::hangup()).context("listen for SIGHUP")?,
+        })
+    }
+
+    async fn until_told_to_stop(&mut self, running: &Running) {
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return,
+                _ = self.interrupt.recv() => return,
+                _ = self.hang_up.recv() => match running.reload_keys() {
+                    Ok(()) => tracing::info!("read the token keys anew"),
+                    Err(error) => tracing::error!(error = account::chain(&error), "read the token keys anew"),
+                },
+            }
         }
     }
 }

@@ -50,12 +50,9 @@ fn a_configuration_that_cannot_work_is_exit_code_2_and_one_precise_line() {
     }
     let (code, error) = said(&edge(&["check", "--config", "/nowhere.toml"]).output().unwrap());
     assert!(code == Some(2) && error.contains("read /nowhere.toml"), "{error}");
-    std::fs::write(&file, "url_keys_file = \"/nowhere.json\"\n").unwrap();
+    std::fs::write(&file, "[tls]\ncert_file = \"/nowhere.pem\"\n").unwrap();
     let (code, error) = said(&edge(&["--config", file.to_str().unwrap()]).output().unwrap());
-    assert!(
-        code == Some(2) && error.contains("read certificates from antiphon-data/tls/server.pem"),
-        "{error}"
-    );
+    assert!(code == Some(2) && error.contains("read certificates from /nowhere.pem"), "{error}");
 }
 
 #[tokio::test]
