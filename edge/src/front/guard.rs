@@ -116,7 +116,10 @@ pub struct Guard<S> {
     read_timer: Timer,
     /// Runs while a write waits.
     write_timer: Timer,
-    /// Whether a flush is due at the next read: HTTP/2 only.
+    /// Whether bytes were taken since the last flush that sent everything.
+    unsent: bool,
+    /// Whether a flush is due at the next read: HTTP/2 only, and only while bytes are unsent. A flush put off for
+    /// nothing would have the connection come again for ever.
     put_off: bool,
     lingered: usize,
     /// Counted as open until dropped.
@@ -157,6 +160,7 @@ impl<S: Stage + Unpin> Guard<S> {
             watch,
             read_timer: Timer::default(),
             write_timer: Timer::default(),
+            unsent: false,
             put_off: false,
             lingered: 0,
             gauge,
@@ -206,6 +210,7 @@ impl<S: Stage + Unpin> Guard<S> {
     fn stage(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<Option<usize>> {
         let taken = self.io.stage(bufs)?;
         if taken > 0 {
+            self.unsent = true;
             self.write_timer.stop();
         }
         Ok((taken > 0).then_some(taken))
@@ -215,6 +220,7 @@ impl<S: Stage + Unpin> Guard<S> {
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let result = Pin::new(&mut self.io).poll_flush(cx);
         ready!(self.or_stalled(cx, result))?;
+        self.unsent = false;
         self.put_off = false;
         Poll::Ready(Ok(()))
     }
@@ -275,6 +281,8 @@ impl<S: Stage + Unpin> AsyncWrite for Guard<S> {
         if let Some(taken) = this.stage(&[IoSlice::new(buf)])? {
             return Poll::Ready(Ok(taken));
         }
+        // Some of it may stay behind in the stream.
+        this.unsent = true;
         let result = Pin::new(&mut this.io).poll_write(cx, buf);
         this.or_stalled(cx, result)
     }
@@ -288,6 +296,7 @@ impl<S: Stage + Unpin> AsyncWrite for Guard<S> {
         if let Some(taken) = this.stage(bufs)? {
             return Poll::Ready(Ok(taken));
         }
+        this.unsent = true;
         let result = Pin::new(&mut this.io).poll_write_vectored(cx, bufs);
         this.or_stalled(cx, result)
     }
@@ -300,6 +309,7 @@ impl<S: Stage + Unpin> AsyncWrite for Guard<S> {
         let this = self.get_mut();
         match this.speaks {
             Speaks::H1 => this.poll_send(cx),
+            Speaks::H2 if !this.unsent => Poll::Ready(Ok(())),
             // Its library flushes after every frame of 16 KiB. It is asked to come again instead, once the streams
             // have had their turn, and begins each turn by reading: that is when all of it is sent at once.
             Speaks::H2 => {
@@ -409,6 +419,8 @@ impl<S> Peek for Guard<S> {}
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::atomic::AtomicUsize;
+    use std::task::{Wake, Waker};
     use tokio::io::{AsyncReadExt, DuplexStream, duplex};
 
     const TERMS: Terms = Terms {
@@ -572,6 +584,35 @@ mod tests {
         let mut got = vec![0; 344];
         client.read_exact(&mut got).await.unwrap();
         assert!(got.starts_with(b"head\x07") && got.ends_with(&[8; 250]));
+    }
+
+    /// Counts how often a task is asked to come again.
+    #[derive(Default)]
+    struct Asked(AtomicUsize);
+
+    impl Wake for Asked {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn http2_is_asked_to_come_again_once_for_what_is_unsent_and_never_for_nothing() {
+        let (_client, mut guard) = staging(Speaks::H2);
+        let asked = Arc::new(Asked::default());
+        let waker = Waker::from(Arc::clone(&asked));
+        let mut cx = Context::from_waker(&waker);
+        let mut turn = |frame: &[u8]| {
+            let mut space = [0; 10];
+            assert!(Pin::new(&mut guard).poll_read(&mut cx, &mut ReadBuf::new(&mut space)).is_pending());
+            assert!(frame.is_empty() || Pin::new(&mut guard).poll_write(&mut cx, frame).is_ready());
+            assert!(Pin::new(&mut guard).poll_flush(&mut cx).is_ready());
+            (asked.0.load(Ordering::Relaxed), guard.io.sent)
+        };
+        assert_eq!(turn(b""), (0, 0));
+        assert_eq!(turn(b"frame"), (1, 0));
+        assert_eq!(turn(b""), (1, 1));
+        assert_eq!(turn(b""), (1, 1));
     }
 
     #[tokio::test(start_paused = true)]
