@@ -170,9 +170,12 @@ impl Script {
             digest[0] ^= 1;
         }
         let digest = (self.digests || fault == Fault::WrongDigest).then_some(digest);
-        let sending = Sending::begin(&self.running, name.as_str(), object.version, span);
+        // From the first bytes on: an answer in another version than asked for is dropped by its head, and may
+        // cross one that was asked for in the new version.
+        let (running, name, version) = (Arc::clone(&self.running), name.as_str().to_owned(), object.version);
+        let mut sending = None;
         let body = body(bytes, fault, self.gate.subscribe()).inspect(move |_| {
-            let _ = &sending;
+            sending.get_or_insert_with(|| Sending::begin(&running, &name, version, span));
         });
         Ok(UpstreamReply { meta, span: Some(span), digest, body: body.boxed() })
     }
