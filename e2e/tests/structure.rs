@@ -120,10 +120,12 @@ fn each_outside_crate_has_one_version_line() {
     let graph = Graph::read();
     for member in graph.metadata.workspace_packages() {
         let text = std::fs::read_to_string(&member.manifest_path).expect("a manifest");
-        for line in text.lines().filter(|line| line.contains("version = \"") || line.contains(" = \"")) {
-            let own =
-                ["name", "description", "path", "version", "edition"].iter().any(|key| line.starts_with(key));
-            assert!(own, "{}: {line}: versions live in the root Cargo.toml", member.name);
+        let manifest: toml::Table = text.parse().expect("TOML");
+        for kind in ["dependencies", "dev-dependencies", "build-dependencies"] {
+            for (name, line) in manifest.get(kind).and_then(toml::Value::as_table).into_iter().flatten() {
+                let inherited = line.get("workspace").and_then(toml::Value::as_bool) == Some(true);
+                assert!(inherited, "{}: {name}: versions live in the root Cargo.toml", member.name);
+            }
         }
     }
 }
