@@ -180,3 +180,17 @@ async fn a_fetch_that_spoils_later_in_an_answer_is_made_good_if_none_of_it_was_g
     assert!(world.read(None).await.unwrap().is_of("/a", 1, 20 * CHUNK));
     assert_eq!(world.upstream.count(), 3, "{:?}", world.upstream.fetches());
 }
+
+#[tokio::test]
+async fn a_fetch_that_panics_is_told_to_its_followers_and_blocks_nobody() {
+    let world = World::holding(3 * CHUNK);
+    world.upstream.fail([Fault::Panics]);
+    assert!(matches!(world.get(None).await, Err(FetchError::Interrupted)), "a first contact");
+    world.read(between(0, 9)).await.unwrap();
+    world.upstream.fail([Fault::Panics]);
+    let further = between(CHUNK, 2 * CHUNK);
+    assert!(matches!(world.get(further).await, Err(FetchError::Interrupted)), "a fetch of a known object");
+    assert!(world.read(further).await.unwrap().is_of("/a", 1, 3 * CHUNK));
+    let stats = world.cache.stats();
+    assert_eq!((stats.flights, stats.used_bytes), (0, stats.resident_bytes));
+}

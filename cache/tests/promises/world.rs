@@ -36,6 +36,8 @@ pub enum Fault {
     StallsAfter(u64),
     /// A status.
     Status(u16),
+    /// The implementation has a fault of its own.
+    Panics,
 }
 
 struct Object {
@@ -222,6 +224,7 @@ impl Upstream for Script {
         let _ = self.gate.subscribe().wait_for(Option::is_some).await;
         match fault {
             Fault::Silent => std::future::pending().await,
+            Fault::Panics => panic!("as scripted"),
             Fault::Status(410) => Err(UpstreamError::Gone),
             Fault::Status(status) => Err(UpstreamError::Refused { status }),
             _ => self.reply(object, want, fault),
