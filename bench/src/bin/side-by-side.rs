@@ -37,6 +37,9 @@ struct Args {
     /// Connections of HTTP/1.1.
     #[arg(long, default_value_t = 16)]
     connections: usize,
+    /// MiB of every object that are asked from. Little stays in the processor's caches, all of it does not.
+    #[arg(long, default_value_t = OBJECT_LEN >> 20, value_parser = clap::value_parser!(u64).range(1..=OBJECT_LEN >> 20))]
+    span_mib: u64,
     /// Only this protocol.
     #[arg(long, value_enum)]
     protocol: Option<Protocol>,
@@ -158,7 +161,7 @@ async fn run(args: &Args, network: &str) -> Result<()> {
         }
         eprintln!("side-by-side: round {} of {} is done", round + 1, args.rounds);
     }
-    report(args, network, &edge, &servers, &workloads, &cells);
+    report(args, network, &edge, stage.objects.signed.len(), &servers, &workloads, &cells);
     Ok(())
 }
 
@@ -170,7 +173,8 @@ async fn measure(
     workload: Workload,
     round: u64,
 ) -> Result<(f64, f64)> {
-    let mut load = Load::start(plan(stage, server, workload, round + 1, args.connections))?;
+    let plan = plan(stage, server, workload, round + 1, args.connections);
+    let mut load = Load::start(Plan { object_len: args.span_mib << 20, ..plan })?;
     load.go_on(Duration::from_secs_f64(args.warm_secs)).await?;
     let (before, busy) = (load.count(), cpu::time_of_tree(server.pid())?);
     load.go_on(Duration::from_secs_f64(args.secs)).await?;
@@ -221,6 +225,7 @@ fn report(
     args: &Args,
     network: &str,
     edge: &std::path::Path,
+    objects: usize,
     servers: &[Server],
     workloads: &[Workload],
     cells: &[Vec<Cell>],
@@ -234,8 +239,8 @@ fn report(
     println!("nginx: {}.", said_by(Command::new("nginx").arg("-v")));
     let (connections, streams) = MULTIPLEXED;
     println!(
-        "Load: {} rounds of {} s, H1 {} connections, H2 and H3 {connections} x {streams} requests.\n",
-        args.rounds, args.secs, args.connections
+        "Load: {} rounds of {} s, H1 {} connections, H2 and H3 {connections} x {streams} requests, {} objects, {} MiB of each.\n",
+        args.rounds, args.secs, args.connections, objects, args.span_mib,
     );
     println!("CPU seconds per GiB, median (min-max):\n");
     table(servers, workloads, cells, |cell| &cell.cpu, true);
