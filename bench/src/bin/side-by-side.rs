@@ -8,7 +8,7 @@
 
 use antiphon_bench::cpu;
 use antiphon_bench::load::{Load, Plan, Protocol, fill};
-use antiphon_bench::stage::{HOST, OBJECT_LEN, Server, Stage, serve_origin};
+use antiphon_bench::stage::{HOST, Libc, OBJECT_LEN, Server, Stage, serve_origin};
 use antiphon_bench::table::{Samples, print};
 use antiphon_core::UnixTime;
 use anyhow::{Context, Result};
@@ -40,6 +40,9 @@ struct Args {
     /// MiB of every object that are asked from. Little stays in the processor's caches, all of it does not.
     #[arg(long, default_value_t = OBJECT_LEN >> 20, value_parser = clap::value_parser!(u64).range(1..=OBJECT_LEN >> 20))]
     span_mib: u64,
+    /// Leave the C library of all servers as it comes, instead of tuning it as the edge's unit file does.
+    #[arg(long)]
+    plain_libc: bool,
     /// Only this protocol.
     #[arg(long, value_enum)]
     protocol: Option<Protocol>,
@@ -116,7 +119,8 @@ fn prepare_network() -> String {
 async fn run(args: &Args, network: &str) -> Result<()> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).context("read the clock")?.as_secs();
     let cores = std::fs::read_to_string("/proc/cpuinfo")?.matches("processor\t").count();
-    let stage = Stage::set((cores > CLIENT_CORE).then_some(SERVER_CORE), UnixTime(now))?;
+    let libc = if args.plain_libc { Libc::Plain } else { Libc::Tuned };
+    let stage = Stage::set((cores > CLIENT_CORE).then_some(SERVER_CORE), libc, UnixTime(now))?;
     let (origin, _origin_tasks) = serve_origin(stage.objects.all.clone()).await?;
     let edge = edge_binary(args)?;
     let servers = [
@@ -237,6 +241,7 @@ fn report(
         edge.parent().and_then(|folder| folder.file_name()).map_or("?".into(), |name| name.to_string_lossy())
     );
     println!("nginx: {}.", said_by(Command::new("nginx").arg("-v")));
+    println!("C library of all servers: {}.", if args.plain_libc { "as it comes" } else { "no rep movsb" });
     let (connections, streams) = MULTIPLEXED;
     println!(
         "Load: {} rounds of {} s, H1 {} connections, H2 and H3 {connections} x {streams} requests, {} objects, {} MiB of each.\n",
