@@ -6,7 +6,7 @@
 //!
 //! Does not know: databases, the JSON that listeners see.
 
-use antiphon_core::{AssetId, Rendition, SongId};
+use antiphon_core::{AssetId, Gapless, Loudness, Rendition, SongId};
 use serde::{Deserialize, Deserializer, Serialize, de};
 
 /// A song record, from `PUT /admin/v1/songs/{song_id}`.
@@ -40,28 +40,6 @@ pub struct Song {
     /// Digest of the file it came from.
     #[serde(deserialize_with = "digest")]
     pub source_sha256: String,
-}
-
-/// EBU R128 figures of a whole track.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Loudness {
-    /// Integrated loudness.
-    pub integrated_lufs: f64,
-    /// True peak.
-    pub true_peak_dbtp: f64,
-}
-
-/// Which samples are to be heard.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Gapless {
-    /// Samples a second.
-    pub timescale: u32,
-    /// Samples before the sound begins.
-    pub priming: u64,
-    /// Samples of sound.
-    pub play: u64,
 }
 
 /// Longest title or name, in characters.

@@ -19,7 +19,7 @@ pub mod time;
 
 pub use chunk::{CHUNK_LEN, ChunkNo};
 pub use ids::{DeviceId, SessionId, SongId};
-pub use media::{AssetId, Epoch, Quality, Rendition, Scheme};
+pub use media::{AssetId, Epoch, Gapless, Loudness, Quality, Rendition, Scheme};
 pub use path::ObjectPath;
 pub use range::{RangeSpec, Span};
 pub use secret::Secret;

@@ -59,6 +59,28 @@ pub enum Scheme {
 #[serde(transparent)]
 pub struct Epoch(pub u32);
 
+/// Loudness of a whole track after EBU R 128.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Loudness {
+    /// Integrated over the track, LUFS.
+    pub integrated_lufs: f64,
+    /// Highest true peak of the track, dBTP.
+    pub true_peak_dbtp: f64,
+}
+
+/// Which of the decoded samples are music, all numbers in units of `timescale` a second.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Gapless {
+    /// Units a second.
+    pub timescale: u32,
+    /// Encoder delay to skip at the start.
+    pub priming: u64,
+    /// Samples to play after it.
+    pub play: u64,
+}
+
 /// Why a text names nothing here.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {

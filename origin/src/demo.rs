@@ -6,8 +6,7 @@
 //! Does not know: stores, keys. [`crate::ingest::Ingest::encoded`] takes them in.
 
 use crate::ingest::Facts;
-use crate::records::Loudness;
-use antiphon_core::Rendition;
+use antiphon_core::{Loudness, Rendition};
 use bytes::Bytes;
 use serde::Deserialize;
 

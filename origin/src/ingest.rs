@@ -23,9 +23,9 @@ pub use publish::SealError;
 
 use crate::config::IngestConfig;
 use crate::demo::DemoTrack;
-use crate::records::{self, Loudness, RECORD_LEN_MAX, SongRecord};
+use crate::records::{self, RECORD_LEN_MAX, SongRecord};
 use crate::store::{Store, StoreError};
-use antiphon_core::{Clock, Rendition};
+use antiphon_core::{Clock, Loudness, Rendition};
 use antiphon_drm::content::source::SourceError;
 use antiphon_drm::keys::KeyWrap;
 use bytes::Bytes;

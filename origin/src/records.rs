@@ -11,7 +11,7 @@
 //!
 //! Does not know: the store, keys, HTTP.
 
-use antiphon_core::{AssetId, Rendition, Scheme, SongId, UnixTime};
+use antiphon_core::{AssetId, Gapless, Loudness, Rendition, Scheme, SongId, UnixTime};
 use serde::{Deserialize, Serialize};
 
 /// Most bytes of a record that are read.
@@ -48,28 +48,6 @@ pub struct RenditionRecord {
     pub rendition: Rendition,
     /// Bytes of its object.
     pub size: u64,
-}
-
-/// Loudness after EBU R 128.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Loudness {
-    /// Integrated over the track.
-    pub integrated_lufs: f64,
-    /// Highest true peak of the track.
-    pub true_peak_dbtp: f64,
-}
-
-/// Which of the decoded samples are music, all numbers in units of `timescale` a second.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Gapless {
-    /// Units a second.
-    pub timescale: u32,
-    /// Encoder delay to skip at the start.
-    pub priming: u64,
-    /// Samples to play after it.
-    pub play: u64,
 }
 
 /// What the catalogue is told about a song: the body of control's `PUT /admin/v1/songs/{song_id}`.

@@ -3,7 +3,7 @@
 use super::fresh_json;
 use crate::app::App;
 use crate::body;
-use crate::catalogue::{Gapless, Loudness, Song};
+use crate::catalogue::Song;
 use crate::entitlement::Entitlement;
 use crate::issuer::Listener;
 use crate::jwt::JwtError;
@@ -11,7 +11,9 @@ use crate::keys::session_name;
 use crate::policy::{self, Grant};
 use crate::state::NewSession;
 use crate::verdict::Failure;
-use antiphon_core::{DeviceId, Epoch, ObjectPath, Quality, Rendition, Scheme, SessionId, SongId, UnixTime};
+use antiphon_core::{
+    DeviceId, Epoch, Gapless, Loudness, ObjectPath, Quality, Rendition, Scheme, SessionId, SongId, UnixTime,
+};
 use antiphon_drm::keys::epoch_at;
 use antiphon_drm::token;
 use axum::extract::{Request, State};

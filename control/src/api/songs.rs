@@ -5,9 +5,9 @@
 use super::fresh_json;
 use crate::app::App;
 use crate::body;
-use crate::catalogue::{Gapless, Loudness, Song};
+use crate::catalogue::Song;
 use crate::verdict::Failure;
-use antiphon_core::{Rendition, SongId};
+use antiphon_core::{Gapless, Loudness, Rendition, SongId};
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, RawQuery, State};
 use axum::response::Response;

@@ -1,8 +1,8 @@
 //! The catalogue's table.
 
 use super::{State, StateError, millis, whole};
-use crate::catalogue::{Gapless, Loudness, Song};
-use antiphon_core::{Rendition, SongId, UnixTime};
+use crate::catalogue::Song;
+use antiphon_core::{Gapless, Loudness, Rendition, SongId, UnixTime};
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 

@@ -9,8 +9,7 @@
 
 use super::child::{self, ChildError, Said};
 use crate::config::IngestConfig;
-use crate::records::Loudness;
-use antiphon_core::Rendition;
+use antiphon_core::{Loudness, Rendition};
 use futures_util::future::try_join_all;
 use serde::Deserialize;
 use std::collections::BTreeMap;

@@ -7,9 +7,9 @@
 //! - An object of a served asset that still opens is left alone: readers hold on to its version.
 
 use super::{Ingest, IngestError, Ingested, Outcome, Progress, Ready, Step};
-use crate::records::{self, ASSET_FORMAT, AssetRecord, Gapless, RenditionRecord, SongRecord};
+use crate::records::{self, ASSET_FORMAT, AssetRecord, RenditionRecord, SongRecord};
 use crate::store::{Created, StoreError};
-use antiphon_core::{AssetId, Rendition, Scheme};
+use antiphon_core::{AssetId, Gapless, Rendition, Scheme};
 use antiphon_drm::content::mezzanine::{self, DataKey, HEADER_LEN, Header, Identity, Kind, Sealing};
 use antiphon_drm::content::source::AudioFile;
 use antiphon_drm::content::template::{Template, TemplateError};
