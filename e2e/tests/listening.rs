@@ -9,6 +9,7 @@ use std::time::Duration;
 /// An evening with a listener logged in and a song playing.
 struct Playing {
     evening: Evening,
+    song: String,
     play: Json,
     access_token: String,
 }
@@ -21,9 +22,9 @@ impl Playing {
     fn as_listener(listener: &str, quality: &str) -> Self {
         let evening = Evening::start();
         let access_token = evening.log_in(listener);
-        let songs = songs(&evening, &access_token);
-        let play = evening.play(&access_token, songs[0]["song_id"].as_str().expect("a song id"), quality);
-        Self { evening, play, access_token }
+        let song = songs(&evening, &access_token)[0]["song_id"].as_str().expect("a song id").to_owned();
+        let play = evening.play(&access_token, &song, quality);
+        Self { evening, song, play, access_token }
     }
 
     fn url(&self) -> &str {
@@ -157,10 +158,7 @@ fn a_free_listener_gets_128_kbps_and_no_key_above() {
 fn a_play_counts_once_after_thirty_seconds() {
     let Some(()) = needs::program("curl") else { return };
     let playing = Playing::premium();
-    let song = playing.play["song_id"].as_str().map_or_else(
-        || songs(&playing.evening, &playing.access_token)[0]["song_id"].as_str().expect("a song").to_owned(),
-        str::to_owned,
-    );
+    let song = &playing.song;
     let report = |seconds: u32| {
         let body = json!({"session_id": playing.play["session_id"], "song_id": song, "position": seconds,
             "duration_played": seconds, "buffering_events": 0, "quality_switches": 0});
