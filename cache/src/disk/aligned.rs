@@ -1,0 +1,1 @@
+//! Buffers that start on a page, as O_DIRECT wants them.

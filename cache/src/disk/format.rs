@@ -1,0 +1,1 @@
+//! The bytes of a volume, parsed and built. See `cache/FORMAT.md`.

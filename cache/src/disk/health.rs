@@ -1,0 +1,1 @@
+//! Whether a volume is fit to serve.

@@ -1,0 +1,1 @@
+//! A medium made of files, or of files and a raw device.

@@ -1,0 +1,1 @@
+//! The bounded threads that wait for a disk.

@@ -1,0 +1,1 @@
+//! All volumes of a node, as the tiers see them.

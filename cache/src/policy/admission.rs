@@ -1,0 +1,1 @@
+//! Which chunks are worth writing.

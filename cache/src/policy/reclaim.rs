@@ -1,0 +1,1 @@
+//! Which segment makes room, and what of it stays.

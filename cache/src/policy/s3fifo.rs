@@ -1,0 +1,1 @@
+//! S3-FIFO: the order in which memory is given up.

@@ -1,0 +1,1 @@
+//! Generations: what has been purged, and since when.
