@@ -31,7 +31,7 @@ mod upstream;
 pub use body::{Body, RangeReply, Source};
 pub use config::{CAPACITY_MIN, RamConfig};
 pub use fault::FetchError;
-pub use object::{ObjKey, ObjMeta, ObjName};
+pub use object::{ChunkKey, ObjKey, ObjMeta, ObjName, TAG_BYTES_MAX, TAGS_MAX};
 pub use reader::Reader;
 pub use stats::Stats;
 pub use upstream::{Upstream, UpstreamError, UpstreamReply, Want};

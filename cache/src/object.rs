@@ -2,6 +2,7 @@
 //!
 //! Does not know: where an object comes from, who may have it.
 
+use antiphon_core::UnixTime;
 use sha2::{Digest, Sha256};
 use std::fmt;
 use std::sync::Arc;
@@ -15,8 +16,8 @@ pub struct ObjName {
 }
 
 /// An object in the index: the first 16 bytes of SHA-256 over name space, a zero byte and name.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct ObjKey([u8; 16]);
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ObjKey(pub(crate) [u8; 16]);
 
 /// What upstream says about an object besides its bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,14 +34,33 @@ pub struct ObjMeta {
     pub cache_control: Option<String>,
     /// Version: chunks of different versions never meet in one answer. See [`ObjMeta::version`].
     pub ver: u64,
+    /// What the object can be purged by besides its name: [`TAGS_MAX`] tags of [`TAG_BYTES_MAX`] bytes at most.
+    pub tags: Vec<String>,
+    /// Served without asking until then. `UnixTime(0)`: nothing of the object may be kept.
+    pub fresh_until: UnixTime,
+    /// Served until then while one request in the background asks whether it has changed.
+    pub stale_while_revalidate_until: UnixTime,
+    /// Served until then if upstream fails or is too slow.
+    pub stale_if_error_until: UnixTime,
 }
 
 /// One chunk of one object.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub(crate) struct ChunkKey {
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct ChunkKey {
+    /// The object.
     pub obj: ObjKey,
+    /// Number of the chunk inside it, from 0.
     pub no: u32,
 }
+
+/// An object has at most so many tags; further ones are not read.
+pub const TAGS_MAX: usize = 64;
+
+/// A tag has at most so many bytes; a longer one is not read.
+pub const TAG_BYTES_MAX: usize = 256;
+
+/// The end of time, for what stays fresh as long as it is not purged.
+const FOREVER: UnixTime = UnixTime(u64::MAX);
 
 /// The one name space there is yet; part of the key so that a second one needs no new format.
 const NAME_SPACE: &[u8] = b"antiphon";
@@ -65,11 +85,34 @@ impl ObjName {
     }
 }
 
+impl ObjKey {
+    /// The key with these bytes, as read from a volume.
+    pub fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(bytes)
+    }
+
+    /// The bytes of the key, as written to a volume.
+    pub fn as_bytes(&self) -> &[u8; 16] {
+        &self.0
+    }
+}
+
 impl ObjMeta {
-    /// Describes an object; `ver` follows from entity tag and length.
+    /// Describes an object that stays fresh for ever and has no tags; `ver` follows from entity tag and length.
     pub fn new(total_len: u64, etag: Option<String>) -> Self {
         let ver = Self::version(total_len, etag.as_deref());
-        Self { total_len, etag, content_type: None, last_modified: None, cache_control: None, ver }
+        Self {
+            total_len,
+            etag,
+            content_type: None,
+            last_modified: None,
+            cache_control: None,
+            ver,
+            tags: Vec::new(),
+            fresh_until: FOREVER,
+            stale_while_revalidate_until: FOREVER,
+            stale_if_error_until: FOREVER,
+        }
     }
 
     /// The version of an object: the first eight bytes of SHA-256 over length and entity tag.
