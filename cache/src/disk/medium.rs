@@ -26,8 +26,8 @@ pub enum Part {
     Snapshot,
 }
 
-/// Storage of one volume. On [`Part::Data`] and [`Part::Super`] offsets, lengths and addresses of buffers are
-/// multiples of [`PAGE_LEN`]; take an [`AlignedBuf`].
+/// Storage of one volume. On [`Part::Data`] offsets, lengths and addresses of buffers are multiples of [`PAGE_LEN`]
+/// (take an [`AlignedBuf`]); elsewhere any will do.
 pub trait Medium: Send + Sync + 'static {
     /// Fills `into` from `offset`: all of it, or an error (`UnexpectedEof` where the part ends earlier), after
     /// which `into` may hold anything.
@@ -160,13 +160,14 @@ impl Failure {
 
 /// Input or output failed on the device.
 pub const EIO: i32 = 5;
+/// The device is no longer there.
+pub const ENODEV: i32 = 19;
 /// The device is full.
 pub const ENOSPC: i32 = 28;
 /// The file system takes no writes.
 pub const EROFS: i32 = 30;
 const ENOENT: i32 = 2;
 const ENXIO: i32 = 6;
-const ENODEV: i32 = 19;
 const ENODATA: i32 = 61;
 const EBADMSG: i32 = 74;
 const EILSEQ: i32 = 84;
