@@ -13,4 +13,6 @@ pub mod medium;
 pub mod os;
 pub mod pool;
 pub mod set;
+#[cfg(any(test, feature = "sim"))]
+pub mod sim;
 pub mod volume;
