@@ -69,7 +69,7 @@ fn render_table(text: &mut String, prefix: &str, table: &toml::Table, schema: &J
     let schema_of = |key: &str| properties.and_then(|properties| properties.get(key)).unwrap_or(&Json::Null);
     for key in &ordered {
         let value = &table[key.as_str()];
-        if !value.is_table() {
+        if !value.is_table() && tables(value).is_none() {
             text.push('\n');
             comment(text, description(schema_of(key)));
             text.push_str(&format!("{key} = {value}\n"));
@@ -83,7 +83,23 @@ fn render_table(text: &mut String, prefix: &str, table: &toml::Table, schema: &J
             text.push_str(&format!("[{name}]\n"));
             render_table(text, &name, inner, schema_of(key), root);
         }
+        if let Some(rows) = tables(&table[key.as_str()]) {
+            let name = if prefix.is_empty() { (*key).clone() } else { format!("{prefix}.{key}") };
+            text.push('\n');
+            comment(text, description(schema_of(key)));
+            let row_schema = schema_of(key).get("items").unwrap_or(&Json::Null);
+            for (number, row) in rows.iter().enumerate() {
+                text.push_str(&format!("{}[[{name}]]\n", if number == 0 { "" } else { "\n" }));
+                render_table(text, &name, row, row_schema, root);
+            }
+        }
     }
+}
+
+/// The rows of an array of tables, if it is one. An empty array is a plain value.
+fn tables(value: &toml::Value) -> Option<Vec<&toml::Table>> {
+    let rows = value.as_array().filter(|rows| !rows.is_empty())?;
+    rows.iter().map(toml::Value::as_table).collect()
 }
 
 /// Follows `$ref` to the definition it names.
@@ -179,6 +195,27 @@ mod tests {
              # Memory for chunks.\ncapacity_bytes = \"64MiB\"\n"
         );
         assert_eq!(parse::<Room>(&text, "room.toml"), Ok(Room::default()));
+    }
+
+    #[derive(Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+    #[serde(deny_unknown_fields)]
+    struct House {
+        /// Its rooms.
+        rooms: Vec<Ram>,
+    }
+
+    #[test]
+    fn an_array_of_tables_is_printed_as_such_and_reads_back() {
+        let house = House { rooms: vec![Ram::default(), Ram { capacity_bytes: crate::ByteSize(1) }] };
+        let text = render(&house).unwrap();
+        assert_eq!(
+            text,
+            "\n# Its rooms.\n[[rooms]]\n\n# Memory for chunks.\ncapacity_bytes = \"64MiB\"\n\
+             \n[[rooms]]\n\n# Memory for chunks.\ncapacity_bytes = \"1\"\n"
+        );
+        assert_eq!(parse::<House>(&text, "house.toml"), Ok(house));
+        let empty = render(&House { rooms: Vec::new() }).unwrap();
+        assert_eq!(parse::<House>(&empty, "house.toml"), Ok(House { rooms: Vec::new() }));
     }
 
     #[test]
