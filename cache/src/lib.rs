@@ -29,7 +29,9 @@ mod tiers;
 mod upstream;
 
 pub use body::{Body, RangeReply, Source};
-pub use config::{CAPACITY_MIN, RamConfig};
+pub use config::{
+    AdmissionRule, CAPACITY_MIN, CacheConfig, CacheConfigError, Class, RamConfig, VOLUMES_MAX, VolumeConfig,
+};
 pub use fault::FetchError;
 pub use object::{ChunkKey, ObjKey, ObjMeta, ObjName, TAG_BYTES_MAX, TAGS_MAX};
 pub use reader::Reader;

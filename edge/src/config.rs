@@ -7,10 +7,11 @@
 //!
 //! Does not know: what the keys do.
 
-use antiphon_cache::RamConfig;
+use antiphon_cache::{CacheConfig, CacheConfigError};
 use antiphon_core::ByteSize;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -36,8 +37,8 @@ pub struct Config {
     pub tls: TlsConfig,
     /// Where missing bytes come from.
     pub upstream: UpstreamConfig,
-    /// Memory for chunks.
-    pub cache: RamConfig,
+    /// Memory and disks for chunks.
+    pub cache: CacheConfig,
     /// What one client may cost.
     pub limits: LimitsConfig,
     /// HTTP/3.
@@ -153,7 +154,7 @@ pub struct LogConfig {
 #[error("{key}: {what}")]
 pub struct ValueError {
     /// The key, with its table.
-    pub key: &'static str,
+    pub key: Cow<'static, str>,
     /// What is wrong with its value.
     pub what: String,
 }
@@ -169,7 +170,7 @@ impl Default for Config {
             url_keys_file: "antiphon-data/keyring/url-keys.json".into(),
             tls: TlsConfig::default(),
             upstream: UpstreamConfig::default(),
-            cache: RamConfig::default(),
+            cache: CacheConfig::default(),
             limits: LimitsConfig::default(),
             http3: Http3Config::default(),
             log: LogConfig::default(),
@@ -242,7 +243,9 @@ impl Default for LogConfig {
 impl Config {
     /// Refuses values that parse but cannot work.
     pub fn check(&self) -> Result<(), ValueError> {
-        let wrong = |key, what: &str| Err(ValueError { key, what: what.to_owned() });
+        let wrong = |key: &'static str, what: &str| {
+            Err(ValueError { key: Cow::Borrowed(key), what: what.to_owned() })
+        };
         if self.listen.is_empty() {
             return wrong("listen", "at least one address is needed");
         }
@@ -272,11 +275,18 @@ impl Config {
             return wrong("limits.header_bytes_max", "smaller than limits.url_bytes_max");
         }
         let origin = crate::upstream::Authority::parse(&self.upstream.url)
-            .map_err(|what| ValueError { key: "upstream.url", what })?;
+            .map_err(|what| ValueError { key: Cow::Borrowed("upstream.url"), what })?;
         if origin.is_tls() && self.upstream.ca_file.as_os_str().is_empty() {
             return wrong("upstream.ca_file", "an https origin needs it");
         }
+        self.cache.check()?;
         Ok(())
+    }
+}
+
+impl From<CacheConfigError> for ValueError {
+    fn from(error: CacheConfigError) -> Self {
+        Self { key: Cow::Owned(error.key), what: error.what }
     }
 }
 
@@ -327,6 +337,7 @@ mod tests {
         assert_eq!(refused(|config| config.limits.header_bytes_max = 8_191), "limits.header_bytes_max");
         assert_eq!(refused(|config| config.upstream.url = "https://origin".into()), "upstream.ca_file");
         assert_eq!(refused(|config| config.upstream.url = "ftp://origin".into()), "upstream.url");
+        assert_eq!(refused(|config| config.cache.max_detached_pct = 101), "cache.max_detached_pct");
     }
 
     #[test]
