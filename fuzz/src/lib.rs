@@ -1,4 +1,4 @@
-//! Every parser that outsiders reach, fed with what no well-meaning client sends.
+//! Every parser that outsiders or a rotten disk reach, fed with what no well-meaning client sends.
 //!
 //! A target takes any bytes, hands them to one parser and asserts what must hold of whatever comes out:
 //! written again it reads the same, it stays inside its limits, and forged things stay unbelieved. The same
@@ -13,6 +13,9 @@
 pub mod mutate;
 mod targets;
 
+pub use targets::disk::{
+    footer, object_meta, purge_log, record, segment_header, snapshot_header, super_block,
+};
 pub use targets::media::{DATA_KEY, mezzanine_header, sample_index, source};
 pub use targets::rights::{KEK, clearkey, keyring, token, url_keys};
 pub use targets::words::{config, path, range};
@@ -36,15 +39,22 @@ pub enum Outcome {
 }
 
 /// All targets.
-pub const TARGETS: [Target; 10] = [
+pub const TARGETS: [Target; 17] = [
     Target { name: "clearkey", run: clearkey },
     Target { name: "config", run: config },
+    Target { name: "footer", run: footer },
     Target { name: "keyring", run: keyring },
     Target { name: "mezzanine_header", run: mezzanine_header },
+    Target { name: "object_meta", run: object_meta },
     Target { name: "path", run: path },
+    Target { name: "purge_log", run: purge_log },
     Target { name: "range", run: range },
+    Target { name: "record", run: record },
     Target { name: "sample_index", run: sample_index },
+    Target { name: "segment_header", run: segment_header },
+    Target { name: "snapshot_header", run: snapshot_header },
     Target { name: "source", run: source },
+    Target { name: "super_block", run: super_block },
     Target { name: "token", run: token },
     Target { name: "url_keys", run: url_keys },
 ];

@@ -108,12 +108,19 @@ macro_rules! mutations {
 mutations! {
     no_damaged_licence_request_breaks_the_parser: clearkey;
     no_damaged_configuration_breaks_the_parser: config;
+    no_damaged_footer_names_records_outside_its_segment: footer;
     no_damaged_keyring_opens_wrongly: keyring;
     no_damaged_mezzanine_opens_wrongly: mezzanine_header;
+    no_damaged_object_meta_outgrows_its_limits: object_meta;
     no_damaged_path_breaks_the_grammar: path;
+    no_damaged_purge_log_revives_anything: purge_log;
     no_damaged_range_grants_too_much: range;
     no_damaged_sample_index_misleads_the_cipher: sample_index;
+    no_damaged_record_shows_bytes_unchecked: record;
     no_damaged_recording_breaks_the_packager: source;
+    no_damaged_segment_header_is_believed: segment_header;
+    no_damaged_snapshot_header_is_believed: snapshot_header;
+    no_damaged_super_block_is_believed: super_block;
     no_damaged_token_opens_anything: token;
     no_damaged_url_key_ring_signs_what_it_refuses: url_keys;
 }
