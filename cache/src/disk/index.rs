@@ -165,6 +165,25 @@ impl Index {
         put
     }
 
+    /// Forgets every entry of a segment and tells `gone` each. Reads the whole table: for a segment whose records are
+    /// not known.
+    pub fn sweep(&self, segment: u32, mut gone: impl FnMut(Entry)) {
+        for slot in (0..self.slots()).filter_map(|at| self.table.slot(at)) {
+            let mut word = table::Word::load(slot);
+            // Again if a hit was counted meanwhile.
+            while let Some(entry) = slot::unpack(word).filter(|entry| entry.place.segment == segment) {
+                match table::Word::exchange(slot, word, slot::EMPTY) {
+                    Ok(_) => {
+                        self.len.fetch_sub(1, Ordering::Relaxed);
+                        gone(entry);
+                        break;
+                    }
+                    Err(now) => word = now,
+                }
+            }
+        }
+    }
+
     /// Slots, full or not. Fixed.
     pub fn slots(&self) -> usize {
         self.table.slots()
@@ -212,6 +231,11 @@ impl Candidates {
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
+}
+
+/// The entry in a slot's word, unless it is empty.
+pub fn entry_of(word: u64) -> Option<Entry> {
+    slot::unpack(word)
 }
 
 /// Buckets from the high bits of either half, the tag from low bits of the first: they say nothing about each
