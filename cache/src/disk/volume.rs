@@ -25,6 +25,8 @@ mod snapshots;
 mod staging;
 mod stats;
 mod transfer;
+mod tuning;
+mod verifying;
 mod writing;
 
 pub use opening::{FormatVolumeError, Found, OpenVolumeError, SEGMENTS_MIN, Shape};
@@ -34,14 +36,17 @@ pub use reclaiming::EvictedSink;
 pub use recovery::{Progress, Recovered};
 pub use segments::State as SegmentState;
 pub use stats::VolumeStats;
+pub use verifying::Verified;
 pub use writing::{Did, FLUSH_AFTER_MS, Lost, Worked};
+
+pub use crate::config::Class;
 
 use crate::disk::aligned::PAGE_LEN;
 use crate::disk::format::{Geometry, META_NO, PurgeRecord, Stream, SuperBlock, crc, pages_of};
 use crate::disk::index::{Index, Marks, Place};
 use crate::disk::medium::{Failure, Medium, Part};
 use crate::object::ChunkKey;
-use crate::policy::admission::{Admission, Room};
+use crate::policy::admission::Admission;
 use crate::policy::wear::{Pressure, WriteBudget};
 use parking_lot::{Mutex, RwLock};
 use purging::Purges;
@@ -53,6 +58,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use transfer::Buffers;
+use tuning::Tuning;
 use writing::Writer;
 
 /// A volume. Clones are the same volume.
@@ -64,15 +70,6 @@ pub struct Volume {
 /// Milliseconds since 1970-01-01T00:00:00Z.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct UnixMillis(pub u64);
-
-/// What kind of disk a volume is on, and so which tier it belongs to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Class {
-    /// Flash: the second tier.
-    Ssd,
-    /// Spinning disks: the third tier, fed by what the second gives up.
-    Hdd,
-}
 
 /// What the operator decides about a volume.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -187,6 +184,7 @@ struct Inner {
     counters: Counters,
     buffers: Buffers,
     phase: AtomicU8,
+    tuning: Tuning,
 }
 
 /// What the volume is up to. Kept in a byte.
@@ -276,7 +274,7 @@ impl Inner {
         if key.no == META_NO || self.terms.class == Class::Hdd {
             return pressure != Pressure::StopAdmission;
         }
-        let room = if self.segments.free() > FREE_MIN { Room::Free } else { Room::Full };
+        let room = self.tuning.room(self.segments.free() > FREE_MIN);
         let hash = self.index.hash(key).as_u64();
         self.admission.lock().admit(hash, room, pressure)
     }

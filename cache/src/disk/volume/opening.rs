@@ -14,6 +14,7 @@ use super::segments::Segments;
 use super::staging::Staging;
 use super::stats::Counters;
 use super::transfer::{Buffers, aligned, failed};
+use super::tuning::Tuning;
 use super::writing::Writer;
 use super::{Act, Inner, Phase, UnixMillis, Volume, VolumeError, VolumeTerms};
 use crate::disk::aligned::{AlignedBuf, PAGE_LEN};
@@ -203,6 +204,7 @@ impl Inner {
             counters: Counters::default(),
             buffers: Buffers::new(run * PAGE_LEN),
             phase: AtomicU8::new(Phase::Reading as u8),
+            tuning: Tuning::default(),
         }
     }
 

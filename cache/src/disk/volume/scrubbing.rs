@@ -63,8 +63,9 @@ impl Inner {
     /// Checks some records; `false` if there is nothing to check now.
     pub(super) fn scrub(&self, writer: &mut Writer, now: UnixMillis, lost: &mut Vec<Lost>) -> bool {
         let scrub = &mut writer.scrub;
-        scrub.fill(self.terms.scrub_bytes_per_sec, now);
-        if scrub.allowance < STEP_BYTES.min(self.terms.scrub_bytes_per_sec.max(1)) {
+        let rate = self.scrub_rate();
+        scrub.fill(rate, now);
+        if scrub.allowance < STEP_BYTES.min(rate.max(1)) {
             return false;
         }
         if scrub.next >= scrub.entries.len() && !self.choose_segment(scrub) {
@@ -100,7 +101,7 @@ impl Inner {
     }
 
     /// Checks one record; the bytes that took.
-    fn check(&self, segment: u32, entry: &FooterEntry, lost: &mut Vec<Lost>) -> u64 {
+    pub(super) fn check(&self, segment: u32, entry: &FooterEntry, lost: &mut Vec<Lost>) -> u64 {
         let (key, place) = (key_of(entry), place_of(segment, entry));
         if self.index.freq(key, place).is_none() {
             return 0;

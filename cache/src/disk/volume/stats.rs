@@ -3,10 +3,11 @@
 use super::reading::ReadOutcome;
 use super::segments::State;
 use super::{Inner, Refusal};
+use serde::Serialize;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Counters since open and present sizes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct VolumeStats {
     /// Chunks read and given out.
     pub reads: u64,
@@ -207,6 +208,10 @@ impl Counters {
 
     pub fn scrubbed(&self, bytes: usize) {
         add(&self.scrubbed_bytes, bytes);
+    }
+
+    pub fn scrub_rounds(&self) -> u64 {
+        self.scrub_passes.load(Ordering::Relaxed)
     }
 
     pub fn scrubbed_all(&self) {
