@@ -2,6 +2,7 @@
 
 mod volume;
 
+pub(crate) use volume::check_all;
 pub use volume::{Class, VOLUMES_MAX, VolumeConfig};
 
 use antiphon_core::{ByteSize, CHUNK_LEN};

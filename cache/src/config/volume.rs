@@ -29,9 +29,9 @@ pub struct VolumeConfig {
     /// and is read after them. An SSD called `hdd` is idle most of the time; an HDD called `ssd` makes listeners
     /// wait for its seeks.
     pub class: Class,
-    /// Drive writes per day that may be spent: `capacity_bytes` times this is written in 24 hours at most, in
-    /// bursts of up to an hour's worth. Take it from the data sheet, divided by the share of the drive that this
-    /// volume takes. Too high wears the drive out early, too low keeps old music on it. 0 is without limit. Live: a
+    /// Drive writes per day that may be spent: `capacity_bytes` times this is written in 24 hours at most, a
+    /// quarter of it in one burst. Take it from the data sheet, divided by the share of the drive that this
+    /// volume takes: a hundredth of a drive good for 1 may be written 100 times. Too high wears the drive out early, too low keeps old music on it. 0 is without limit. Live: a
     /// SIGHUP applies a new value without a restart.
     pub dwpd: f64,
     /// Threads that wait for reads of this volume. Too few leave a fast SSD idle (16 saturate NVMe), more than a
@@ -181,7 +181,7 @@ impl Class {
 }
 
 /// Checks each volume, and that no two of them meet.
-pub(super) fn check_all(volumes: &[VolumeConfig]) -> Result<(), CacheConfigError> {
+pub(crate) fn check_all(volumes: &[VolumeConfig]) -> Result<(), CacheConfigError> {
     let wrong = |number: Option<usize>, key: &str, what: String| {
         let place = number.map_or_else(String::new, |number| format!("[{number}].{key}"));
         Err(CacheConfigError { key: format!("cache.volumes{place}"), what })

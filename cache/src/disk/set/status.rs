@@ -1,0 +1,100 @@
+//! How the volumes are, for those who look after them.
+
+use super::slot::Slot;
+use super::{Disks, Inner};
+use crate::config::Class;
+use crate::disk::health::{Cause, State};
+use crate::disk::volume::{Progress, VolumeStats};
+use serde::Serialize;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// How a volume is.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct DiskStatus {
+    /// Its name in commands, metrics and the log.
+    pub name: String,
+    /// Its folder.
+    pub dir: PathBuf,
+    /// What kind of disk it is on.
+    pub class: Class,
+    /// What it may be used for.
+    pub state: State,
+    /// Why it is in its state, if for a bad reason.
+    pub cause: Option<Cause>,
+    /// Seconds since it entered its state.
+    pub state_secs: u64,
+    /// Whether requests go around it because an operation does not return.
+    pub bypassed: bool,
+    /// What failed last, if anything has since the start.
+    pub last_error: Option<String>,
+    /// I/O errors within the last minute; five take it out.
+    pub errors_last_minute: usize,
+    /// Operations that failed, since the start.
+    pub errors: u64,
+    /// Reads given up at the deadline, since the start.
+    pub late: u64,
+    /// Reads refused because the queue was full, since the start.
+    pub crowded: u64,
+    /// Reads waiting for a thread now.
+    pub queued: usize,
+    /// Purges that it has yet to be told.
+    pub purges_owed: usize,
+    /// How far its recovery is, or was when it ended.
+    pub recovery: Option<Recovery>,
+    /// What the volume itself counts; none while it is out.
+    pub stats: Option<VolumeStats>,
+}
+
+/// How far a recovery is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Recovery {
+    /// Segments looked at.
+    pub segments: u32,
+    /// Segments there are.
+    pub of: u32,
+    /// Records found.
+    pub records: u64,
+}
+
+impl Disks {
+    /// How each volume is, in the order of the configuration. Takes no disk's time.
+    pub fn status(&self) -> Vec<DiskStatus> {
+        self.inner.slots.iter().map(|slot| self.inner.status(slot)).collect()
+    }
+}
+
+impl Inner {
+    fn status(&self, slot: &Slot) -> DiskStatus {
+        let now = self.context.now();
+        let live = slot.live();
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let (state, cause, lasting, bypassed, errors_last_minute) = slot.health(|health| {
+            (health.state(), health.cause(), health.lasting(now), health.is_bypassed(), health.errors(now))
+        });
+        DiskStatus {
+            name: slot.name.clone(),
+            dir: slot.config.dir.clone(),
+            class: slot.config.class,
+            state,
+            cause,
+            state_secs: lasting.as_secs(),
+            bypassed,
+            last_error: slot.last_error.lock().clone(),
+            errors_last_minute,
+            errors: read(&slot.counters.errors),
+            late: read(&slot.counters.late),
+            crowded: read(&slot.counters.crowded),
+            queued: live.as_ref().map_or(0, |live| live.pool.queued()),
+            purges_owed: slot.owed.lock().len(),
+            recovery: slot.progress.lock().map(Recovery::from),
+            stats: live.map(|live| live.volume.stats()),
+        }
+    }
+}
+
+impl From<Progress> for Recovery {
+    fn from(progress: Progress) -> Self {
+        Self { segments: progress.segments, of: progress.of, records: progress.records }
+    }
+}
