@@ -1,4 +1,4 @@
-//! Certificates and the terms of every handshake. The one file that says `rustls`.
+//! Certificates and the terms of every handshake. The one room that says `rustls`.
 //!
 //! Promises
 //! - TLS 1.3 only, aws-lc-rs only, AES-128-GCM first whatever the client prefers: every CPU here has AES.
@@ -8,20 +8,25 @@
 //!
 //! Does not know: sockets, HTTP.
 
-use crate::front::guard::Stage;
+mod records;
+mod seal;
+
+pub use records::Records;
+
+use ::aws_lc_rs::aead;
+use rustls::crypto::aws_lc_rs::cipher_suite;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::server::ServerSessionMemoryCache;
-use rustls::{ServerConfig, version};
+use rustls::{ServerConfig, SupportedCipherSuite, version};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
-use std::io::{self, IoSlice, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 use tokio::net::TcpStream;
 
 /// A TLS connection over TCP.
-pub type TlsTcp = tokio_rustls::server::TlsStream<TcpStream>;
+pub type TlsTcp = Records<TcpStream>;
 
 /// The terms of TLS over TCP and of QUIC.
 #[derive(Clone)]
@@ -72,8 +77,10 @@ pub enum TlsError {
     },
 }
 
-/// Encrypted bytes that may wait to be sent, per connection: a range of 64 KiB and its head leave in one write.
-const STAGED_BYTES_MAX: usize = 72 * 1024;
+static AES_128: LazyLock<SupportedCipherSuite> =
+    LazyLock::new(|| seal::out_of_place(cipher_suite::TLS13_AES_128_GCM_SHA256, &aead::AES_128_GCM));
+static AES_256: LazyLock<SupportedCipherSuite> =
+    LazyLock::new(|| seal::out_of_place(cipher_suite::TLS13_AES_256_GCM_SHA384, &aead::AES_256_GCM));
 /// Sessions kept for QUIC resumption; each takes a few hundred bytes.
 const QUIC_SESSIONS_MAX: usize = 32 * 1024;
 
@@ -102,22 +109,13 @@ impl Terms {
     /// Accepts a TLS connection over TCP; `None` if the client cannot, or takes longer than `limit`.
     pub async fn accept(&self, tcp: TcpStream, limit: Duration) -> Option<TlsTcp> {
         let acceptor = tokio_rustls::TlsAcceptor::from(Arc::clone(&self.tcp));
-        let mut stream = tokio::time::timeout(limit, acceptor.accept(tcp)).await.ok()?.ok()?;
-        stream.get_mut().1.set_buffer_limit(Some(STAGED_BYTES_MAX));
-        Some(stream)
-    }
-}
-
-impl Stage for TlsTcp {
-    /// Encrypts now; the next write or flush sends all of it in one call.
-    fn stage(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
-        self.get_mut().1.writer().write_vectored(bufs)
+        tokio::time::timeout(limit, acceptor.accept(tcp)).await.ok()?.ok().map(Records::new)
     }
 }
 
 /// Whether a client chose HTTP/2.
 pub fn chose_h2(stream: &TlsTcp) -> bool {
-    stream.get_ref().1.alpn_protocol() == Some(b"h2")
+    stream.get_ref().get_ref().1.alpn_protocol() == Some(b"h2")
 }
 
 /// The certificates of a PEM file, at least one.
@@ -145,15 +143,8 @@ fn server_config(
 
 /// aws-lc-rs with its TLS 1.3 suites, AES-128-GCM first.
 fn provider() -> CryptoProvider {
-    use aws_lc_rs::cipher_suite::{
-        TLS13_AES_128_GCM_SHA256, TLS13_AES_256_GCM_SHA384, TLS13_CHACHA20_POLY1305_SHA256,
-    };
     CryptoProvider {
-        cipher_suites: vec![
-            TLS13_AES_128_GCM_SHA256,
-            TLS13_AES_256_GCM_SHA384,
-            TLS13_CHACHA20_POLY1305_SHA256,
-        ],
+        cipher_suites: vec![*AES_128, *AES_256, cipher_suite::TLS13_CHACHA20_POLY1305_SHA256],
         ..aws_lc_rs::default_provider()
     }
 }
