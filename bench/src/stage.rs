@@ -30,17 +30,6 @@ pub struct Stage {
     pub root: rustls_pki_types::CertificateDer<'static>,
     /// The core they run on; `None` leaves it to the kernel.
     pub core: Option<usize>,
-    /// How the C library of all servers is tuned.
-    pub libc: Libc,
-}
-
-/// How servers copy memory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Libc {
-    /// As it comes.
-    Plain,
-    /// As `systemd/antiphon-edge.service` has it.
-    Tuned,
 }
 
 /// A server under measurement.
@@ -63,15 +52,12 @@ const START_LIMIT: Duration = Duration::from_secs(20);
 const START_STEP: Duration = Duration::from_millis(20);
 /// The origin's secret: nothing here is worth more.
 const ORIGIN_SECRET: &str = "antiphon-bench-origin-secret";
-const TUNABLES: &str = "GLIBC_TUNABLES";
-/// No `rep movsb` below a GiB: glibc 2.36 prefers it on AMD processors, where it crawls to unaligned targets.
-const LARGE_COPIES_BY_VECTOR: &str = "glibc.cpu.x86_rep_movsb_threshold=1073741824";
 /// The edge keeps all objects twice over.
 const EDGE_MEMORY: &str = "512MiB";
 
 impl Stage {
     /// Makes objects, certificate and keys.
-    pub fn set(core: Option<usize>, libc: Libc, now: antiphon_core::UnixTime) -> Result<Self> {
+    pub fn set(core: Option<usize>, now: antiphon_core::UnixTime) -> Result<Self> {
         let memory = Path::new(MEMORY_DIR);
         let dir = if memory.is_dir() { TempDir::new_in(memory) } else { TempDir::new() };
         let dir = dir.context("make a directory")?;
@@ -85,11 +71,11 @@ impl Stage {
         put("secret", ORIGIN_SECRET)?;
         let objects = Objects::make(dir.path(), now)?;
         put("url-keys.json", &objects.keys.to_json())?;
-        Ok(Self { dir, objects, root: certified.cert.der().clone(), core, libc })
+        Ok(Self { dir, objects, root: certified.cert.der().clone(), core })
     }
 
     /// Starts our edge in front of `origin`.
-    pub fn edge(&self, binary: &Path, origin: SocketAddr) -> Result<Server> {
+    pub fn edge(&self, name: &'static str, binary: &Path, origin: SocketAddr) -> Result<Server> {
         let (address, admin) = (free_address()?, free_address()?);
         let config = format!(
             "listen = [\"{address}\"]\nadmin_listen = \"{admin}\"\nurl_keys_file = \"{keys}\"\n\
@@ -102,11 +88,11 @@ impl Stage {
             key = self.path("key.pem").display(),
             secret = self.path("secret").display(),
         );
-        let file = self.path("edge.toml");
+        let file = self.path(&format!("{name}.toml"));
         fs::write(&file, config).context("write the edge's configuration")?;
         let mut command = self.on_core(binary);
         command.arg("--config").arg(file);
-        self.start("antiphon-edge", address, true, command)
+        self.start(name, address, true, command)
     }
 
     /// Starts nginx serving the files themselves: its best, for it checks no token and keeps no cache.
@@ -156,10 +142,6 @@ impl Stage {
         mut command: Command,
     ) -> Result<Server> {
         let log = fs::File::create(self.path(&format!("{name}.log")))?;
-        match self.libc {
-            Libc::Plain => command.env_remove(TUNABLES),
-            Libc::Tuned => command.env(TUNABLES, LARGE_COPIES_BY_VECTOR),
-        };
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         let child = command.spawn().with_context(|| format!("start {name}"))?;
         let mut server = Server { name, address, speaks_h3, child };

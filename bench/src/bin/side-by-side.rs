@@ -8,7 +8,7 @@
 
 use antiphon_bench::cpu;
 use antiphon_bench::load::{Load, Plan, Protocol, fill};
-use antiphon_bench::stage::{HOST, Libc, OBJECT_LEN, Server, Stage, serve_origin};
+use antiphon_bench::stage::{HOST, OBJECT_LEN, Server, Stage, serve_origin};
 use antiphon_bench::table::{Samples, print};
 use antiphon_core::UnixTime;
 use anyhow::{Context, Result};
@@ -25,6 +25,12 @@ struct Args {
     /// The edge. Default: the one of the `dist` profile if it was built, else that of `release`.
     #[arg(long)]
     edge: Option<PathBuf>,
+    /// Another build of the edge, measured twice in place of nginx: whether a change was worth it.
+    #[arg(long)]
+    rival: Option<PathBuf>,
+    /// Only ranges of this many KiB.
+    #[arg(long)]
+    range_kib: Option<u64>,
     /// Interleaved rounds.
     #[arg(long, default_value_t = 5)]
     rounds: u64,
@@ -40,9 +46,6 @@ struct Args {
     /// MiB of every object that are asked from. Little stays in the processor's caches, all of it does not.
     #[arg(long, default_value_t = OBJECT_LEN >> 20, value_parser = clap::value_parser!(u64).range(1..=OBJECT_LEN >> 20))]
     span_mib: u64,
-    /// Leave the C library of all servers as it comes, instead of tuning it as the edge's unit file does.
-    #[arg(long)]
-    plain_libc: bool,
     /// Only this protocol.
     #[arg(long, value_enum)]
     protocol: Option<Protocol>,
@@ -119,16 +122,22 @@ fn prepare_network() -> String {
 async fn run(args: &Args, network: &str) -> Result<()> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).context("read the clock")?.as_secs();
     let cores = std::fs::read_to_string("/proc/cpuinfo")?.matches("processor\t").count();
-    let libc = if args.plain_libc { Libc::Plain } else { Libc::Tuned };
-    let stage = Stage::set((cores > CLIENT_CORE).then_some(SERVER_CORE), libc, UnixTime(now))?;
+    let stage = Stage::set((cores > CLIENT_CORE).then_some(SERVER_CORE), UnixTime(now))?;
     let (origin, _origin_tasks) = serve_origin(stage.objects.all.clone()).await?;
     let edge = edge_binary(args)?;
-    let servers = [
-        stage.edge(&edge, origin)?,
-        stage.nginx_static("nginx-a")?,
-        stage.nginx_static("nginx-b")?,
-        stage.nginx_cache("nginx-cache", origin)?,
-    ];
+    let servers = match &args.rival {
+        Some(rival) => vec![
+            stage.edge("antiphon-edge", &edge, origin)?,
+            stage.edge("rival-a", rival, origin)?,
+            stage.edge("rival-b", rival, origin)?,
+        ],
+        None => vec![
+            stage.edge("antiphon-edge", &edge, origin)?,
+            stage.nginx_static("nginx-a")?,
+            stage.nginx_static("nginx-b")?,
+            stage.nginx_cache("nginx-cache", origin)?,
+        ],
+    };
     for server in &servers {
         fill(&plan(&stage, server, (Protocol::H1, RANGES[1]), 0, 1))
             .await
@@ -138,6 +147,7 @@ async fn run(args: &Args, network: &str) -> Result<()> {
         .into_iter()
         .filter(|protocol| args.protocol.is_none_or(|only| only == *protocol))
         .flat_map(|protocol| RANGES.map(|range| (protocol, range)))
+        .filter(|(_, range)| args.range_kib.is_none_or(|only| only * 1024 == *range))
         .collect();
     let mut cells: Vec<Vec<Cell>> =
         workloads.iter().map(|_| servers.iter().map(|_| Cell::default()).collect()).collect();
@@ -241,7 +251,6 @@ fn report(
         edge.parent().and_then(|folder| folder.file_name()).map_or("?".into(), |name| name.to_string_lossy())
     );
     println!("nginx: {}.", said_by(Command::new("nginx").arg("-v")));
-    println!("C library of all servers: {}.", if args.plain_libc { "as it comes" } else { "no rep movsb" });
     let (connections, streams) = MULTIPLEXED;
     println!(
         "Load: {} rounds of {} s, H1 {} connections, H2 and H3 {connections} x {streams} requests, {} objects, {} MiB of each.\n",
@@ -263,7 +272,7 @@ fn table(
     let mut head = vec!["range".to_owned()];
     head.extend(servers.iter().map(|server| server.name.to_owned()));
     if compare {
-        head.extend(["edge / best nginx", "by the least", "nginx a / b"].map(str::to_owned));
+        head.extend(["edge / best", "by the least", "a / b"].map(str::to_owned));
     }
     let mut rows = vec![head];
     for ((protocol, range), cells) in workloads.iter().zip(cells) {
