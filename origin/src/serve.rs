@@ -50,6 +50,8 @@ const KEY_BUMP: u32 = 0;
 
 /// RFC 9530.
 const CONTENT_DIGEST: HeaderName = HeaderName::from_static("content-digest");
+/// What a cache can purge by besides the path: the recording, and whose keys it is encrypted with.
+const CACHE_TAG: HeaderName = HeaderName::from_static("cache-tag");
 /// An object never changes under its path.
 const FOREVER: HeaderValue = HeaderValue::from_static("public, max-age=31536000, immutable");
 /// A layout or manifest changes only with the version of this program.
@@ -153,6 +155,7 @@ impl Serving {
         let out = response.headers_mut();
         out.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
         out.insert(CACHE_CONTROL, FOREVER);
+        out.insert(CACHE_TAG, text(&format!("asset:{}, epoch:{}", path.asset, path.epoch)));
         out.insert(CONTENT_TYPE, HeaderValue::from_static("audio/mp4"));
         out.insert(ETAG, text(&etag));
         out.insert(LAST_MODIFIED, text(&http_date(modified)));
