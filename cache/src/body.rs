@@ -1,6 +1,7 @@
 //! The bytes of an answer, as the edge asks for them one item at a time.
 
 use crate::fault::FetchError;
+use crate::meta::Freshness;
 use crate::object::ObjMeta;
 use crate::reader::Reader;
 use antiphon_core::Span;
@@ -16,8 +17,20 @@ pub enum Source {
     Flight,
     /// Fetched for this answer.
     Upstream,
+    /// Whichever tier had them: the object's time is over, and it is served all the same.
+    Stale,
     /// Nothing: upstream said so a short while ago.
     Negative,
+}
+
+impl Source {
+    /// Where an answer begins, its first bytes coming from `self`.
+    pub(crate) fn with(self, freshness: Freshness) -> Self {
+        match freshness {
+            Freshness::Fresh | Freshness::Revalidated => self,
+            Freshness::Stale | Freshness::StaleOnError => Self::Stale,
+        }
+    }
 }
 
 /// What the cache answers.
@@ -31,6 +44,8 @@ pub enum RangeReply {
         span: Option<Span>,
         /// Where the first of them come from.
         source: Source,
+        /// Whether they are what upstream would say now.
+        freshness: Freshness,
         /// The bytes themselves.
         body: Body,
     },
@@ -41,8 +56,8 @@ pub enum RangeReply {
     },
 }
 
-/// Bytes of one version of one object, in order. Dropping it leaves no trace: a fetch under way goes on for
-/// others and for the memory.
+/// Bytes of one version of one object, in order. Dropping it spoils nothing: a fetch under way goes on for
+/// others, and for the memory if it is nearly done or the object was asked for before.
 #[derive(Debug)]
 pub enum Body {
     /// Nothing (more).

@@ -31,6 +31,11 @@ pub struct CacheConfig {
     pub stall_ms: u32,
     /// A fetch that is not complete after this long has failed, however steadily it drips.
     pub fetch_ms: u32,
+    /// Fetches from upstream at a time; further ones wait in line, listeners before prefetches. Too few queue a
+    /// busy evening, too many can push a struggling origin over.
+    pub fetches_max: u32,
+    /// Fetches that wait in line at most, for as long as `stall_ms`; beyond it listeners hear "busy" (503).
+    pub fetch_queue_max: u32,
     /// A fetch waits this long for memory that others hold before its listeners hear "crowded" (503).
     pub reserve_ms: u32,
     /// How long "not found" and "gone" are remembered. Longer spares the origin, shorter shows a new object
@@ -91,6 +96,8 @@ impl Default for CacheConfig {
             fetch_max_bytes: ByteSize::mib(4),
             stall_ms: 5_000,
             fetch_ms: 30_000,
+            fetches_max: 256,
+            fetch_queue_max: 4_096,
             reserve_ms: 5_000,
             negative_secs: 10,
             negative_max: 100_000,
@@ -128,6 +135,8 @@ impl CacheConfig {
             ("fetch_max_bytes", self.fetch_max_bytes == new.fetch_max_bytes),
             ("stall_ms", self.stall_ms == new.stall_ms),
             ("fetch_ms", self.fetch_ms == new.fetch_ms),
+            ("fetches_max", self.fetches_max == new.fetches_max),
+            ("fetch_queue_max", self.fetch_queue_max == new.fetch_queue_max),
             ("reserve_ms", self.reserve_ms == new.reserve_ms),
             ("negative_secs", self.negative_secs == new.negative_secs),
             ("negative_max", self.negative_max == new.negative_max),

@@ -67,6 +67,18 @@ pub enum FetchError {
         /// The limit that passed.
         waited: Duration,
     },
+    /// Too many other fetches went first.
+    #[error("waited {waited:?} in line for upstream")]
+    Queued {
+        /// How long; nothing if the line was full.
+        waited: Duration,
+    },
+    /// Everybody who waited for the fetch had left.
+    #[error("the fetch was given up when nobody waited for it")]
+    Abandoned,
+    /// The object was purged while it was fetched.
+    #[error("the object was purged while it was fetched")]
+    Purged,
     /// The process stopped, or a fault of ours ended the fetch.
     #[error("the fetch was interrupted")]
     Interrupted,
@@ -82,13 +94,34 @@ impl FetchError {
             | Self::Short { .. }
             | Self::Long { .. }
             | Self::WrongDigest { .. }
+            | Self::Abandoned
+            | Self::Purged
             | Self::Upstream(UpstreamError::ShortBody { .. }) => true,
             Self::Upstream(_)
             | Self::Remembered(_)
             | Self::TimedOut { .. }
             | Self::TooLong { .. }
             | Self::Crowded { .. }
+            | Self::Queued { .. }
             | Self::Interrupted => false,
+        }
+    }
+
+    /// Whether upstream is in trouble, so that what is known of an object may serve a while longer.
+    pub(crate) fn is_outage(&self) -> bool {
+        match self {
+            Self::Upstream(error) => error.is_outage(),
+            Self::TimedOut { .. } | Self::Queued { .. } | Self::Interrupted => true,
+            Self::Remembered(_)
+            | Self::Changed { .. }
+            | Self::WrongSpan { .. }
+            | Self::Short { .. }
+            | Self::Long { .. }
+            | Self::WrongDigest { .. }
+            | Self::TooLong { .. }
+            | Self::Crowded { .. }
+            | Self::Abandoned
+            | Self::Purged => false,
         }
     }
 }

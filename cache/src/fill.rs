@@ -4,32 +4,57 @@
 //! that the object is known in; bytes are readable as they come, the last of them only after every check.
 //!
 //! Promises
-//! - A fetch reserves its memory first, so it never stops half-way for want of it.
-//! - Only complete chunks are kept; if upstream gave a digest, only of a body that matches it.
+//! - A fetch takes its place in line and reserves its memory first, so it never stops half-way for want of it.
+//! - Only complete chunks are kept; if upstream gave a digest, only of a body that matches it. Nothing that was
+//!   asked for before a purge of its object is kept after it.
+//! - A fetch that nobody waits for any more is finished if one chunk is left or the object was asked for twice,
+//!   and given up after [`DESERTED`] otherwise.
 //!
 //! Does not know: listeners.
 
 use crate::arena::{Slot, SlotWriter};
 use crate::budget::Held;
 use crate::fault::FetchError;
-use crate::flight::{ContactLanding, Flight, Landing};
+use crate::flight::{Contact, ContactLanding, Flight, Kept, Landing};
+use crate::line::{Place, Urgency};
+use crate::meta::Freshness;
 use crate::object::{BodyDigest, ChunkKey, ObjMeta, ObjName};
-use crate::tiers::Tiers;
-use crate::upstream::{UpstreamError, UpstreamReply, Want};
+use crate::tiers::{Audience, Inquiry, Tiers};
+use crate::upstream::{Answer, UpstreamError, UpstreamReply, Want};
 use antiphon_core::chunk::touched;
-use antiphon_core::{ChunkNo, Span};
+use antiphon_core::{CHUNK_LEN, ChunkNo, Span};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
+use std::pin::pin;
 use std::sync::Arc;
-use tokio::time::timeout;
+use std::time::Duration;
+use tokio::time::{sleep, timeout};
 
 /// The head of a fitting answer, with memory for its bytes.
 struct Arrival {
     span: Span,
     held: Held,
     digest: Option<[u8; 32]>,
+    frame: Frame,
     body: BoxStream<'static, Result<Bytes, UpstreamError>>,
+    _place: Place,
+}
+
+/// What a body holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Frame {
+    /// The bytes that are wanted.
+    Exact,
+    /// More: upstream knows no ranges. So many come before them.
+    Slice { skip: u64 },
+}
+
+/// What a contact has found out.
+struct Learnt {
+    meta: ObjMeta,
+    freshness: Freshness,
+    arrival: Option<Arrival>,
 }
 
 /// Buffers of a flight while they fill.
@@ -48,113 +73,173 @@ struct Pouring<'a> {
 /// Followers are woken each time so many more bytes are there.
 const PUBLISH_STEP: u64 = 64 * 1024;
 
+/// A fetch that nobody waits for goes on for so long.
+const DESERTED: Duration = Duration::from_secs(2);
+
 /// The tasks.
 impl Tiers {
-    /// First contact: fetches `ask`, or only the head, of an object of unknown length.
-    pub async fn contact(self: Arc<Self>, object: ObjName, ask: Option<Span>, landing: ContactLanding) {
-        let outcome = match ask {
-            Some(ask) => self.contact_by_range(&object, ask).await,
-            None => self.contact_by_head(&object).await.map(|meta| (meta, None)),
+    /// Finds out what an object of unknown length is, or whether a known one has changed.
+    pub async fn contact(self: Arc<Self>, object: ObjName, inquiry: Inquiry, landing: ContactLanding) {
+        let asks_in = landing.contact.asks_in;
+        let outcome = tokio::select! {
+            outcome = self.inquire(&object, &inquiry, &landing.contact.urgency) => outcome,
+            () = deserted_contact(&inquiry, &landing.contact) => Err(FetchError::Abandoned),
         };
-        match outcome {
+        let Learnt { meta, freshness, arrival } = match outcome {
+            Ok(learnt) => learnt,
             Err(error) => {
-                self.fetch_failed(&object, &error);
-                landing.end(Err(error));
+                self.fetch_failed(&object, &error, asks_in);
+                let known = inquiry.known.filter(|_| error.is_outage());
+                let forgiven =
+                    known.and_then(|known| self.metas.forgive(object.key(), &known, self.clock.now()));
+                landing.end(forgiven.map(|view| (view, None)).ok_or(error));
+                return;
             }
-            Ok((meta, None)) => {
-                self.metas.learn(object.key(), Arc::clone(&meta));
-                landing.end(Ok((meta, None)));
-            }
-            Ok((meta, Some(arrival))) => {
-                // The flight is in the table before the object is known, so nobody can find the object known
-                // and its chunks neither here nor on their way.
-                let run = touched(arrival.span);
-                let flight = self.flights.launch(&mut self.flights.lock(), &object, &meta, run);
-                self.metas.learn(object.key(), Arc::clone(&meta));
-                landing.end(Ok((meta, flight.as_ref().map(|landing| Arc::clone(&landing.flight)))));
-                if let Some(flight) = flight {
-                    self.land(flight, arrival).await;
-                }
-            }
+        };
+        let Some(view) = self.metas.meet(object.key(), meta, asks_in, freshness) else {
+            landing.end(Err(FetchError::Purged));
+            return;
+        };
+        // The flight is in the table before the object is known, so nobody can find the object known and its
+        // chunks neither here nor on their way.
+        let flight = arrival.and_then(|arrival| {
+            let (run, priority) = (touched(arrival.span), landing.contact.urgency.priority());
+            let flight = self.flights.launch(&mut self.flights.lock(), &object, &view, run, priority)?;
+            Some((flight, arrival))
+        });
+        self.metas.learn(object.key(), &view);
+        landing.end(Ok((view, flight.as_ref().map(|(landing, _)| Arc::clone(&landing.flight)))));
+        if let Some((landing, arrival)) = flight {
+            let result = self.unless_deserted(&landing.flight, self.pour(&landing.flight, arrival)).await;
+            self.end(landing, result, asks_in);
         }
     }
 
-    async fn contact_by_head(&self, object: &ObjName) -> Result<Arc<ObjMeta>, FetchError> {
-        let reply = self.ask(object, Want::Head).await?;
-        countable(reply.meta)
+    async fn inquire(
+        &self,
+        object: &ObjName,
+        inquiry: &Inquiry,
+        urgency: &Urgency,
+    ) -> Result<Learnt, FetchError> {
+        let place = self.place(urgency).await?;
+        match (&inquiry.known, inquiry.bytes) {
+            (Some(known), _) => {
+                self.stats.revalidation();
+                match self.ask(object, Want::Head, Some(&known.meta)).await? {
+                    Answer::NotModified(meta) if meta.ver == known.meta.ver => {
+                        Ok(Learnt { meta, freshness: Freshness::Revalidated, arrival: None })
+                    }
+                    Answer::NotModified(_) => Err(FetchError::Upstream(UNASKED)),
+                    Answer::Found(reply) => Learnt::head(reply),
+                }
+            }
+            (None, Some(bytes)) => self.inquire_by_range(object, bytes, place).await,
+            (None, None) => Learnt::head(self.found(object, Want::Head).await?),
+        }
     }
 
-    async fn contact_by_range(
+    async fn inquire_by_range(
         &self,
         object: &ObjName,
         ask: Span,
-    ) -> Result<(Arc<ObjMeta>, Option<Arrival>), FetchError> {
+        place: Place,
+    ) -> Result<Learnt, FetchError> {
         let mut held = self.reserve(ask.len()).await?;
-        let reply = self.ask(object, Want::Range(ask.as_spec())).await?;
+        let reply = self.found(object, Want::Range(ask.as_spec())).await?;
+        let total_len = countable(&reply.meta)?;
         let Some(got) = reply.span else {
-            drop(held);
-            return self.contact_by_head(object).await.map(|meta| (meta, None));
+            drop((held, place));
+            return Learnt::head(self.found(object, Want::Head).await?);
         };
-        let whole = Span::whole(reply.meta.total_len);
-        if whole.and_then(|whole| whole.overlap(ask)) != Some(got) {
-            return Err(FetchError::WrongSpan { want: ask, got: Some(got) });
-        }
+        let whole = Span::whole(total_len);
+        let Some(wanted) = whole.and_then(|whole| whole.overlap(ask)) else {
+            // All of it in answer to a range past its end.
+            return if Some(got) == whole { Learnt::head(reply) } else { Err(wrong_span(ask, Some(got))) };
+        };
+        let (span, frame) = if got == wanted {
+            (got, Frame::Exact)
+        } else if Some(got) != whole {
+            return Err(wrong_span(ask, Some(got)));
+        } else if got.len() <= self.terms.fetch_max {
+            drop(held);
+            held = self.reserve(got.len()).await?;
+            (got, Frame::Exact)
+        } else {
+            (wanted, Frame::Slice { skip: wanted.start() })
+        };
         let UpstreamReply { meta, digest, body, .. } = reply;
-        let held = held.split(got.len());
-        Ok((countable(meta)?, Some(Arrival { span: got, held, digest, body })))
+        let digest = digest.filter(|_| frame == Frame::Exact);
+        let held = held.split(span.len());
+        let arrival = Some(Arrival { span, held, digest, frame, body, _place: place });
+        Ok(Learnt { meta, freshness: Freshness::Fresh, arrival })
     }
 
     /// Fetches the run of a flight.
     pub async fn fill(self: Arc<Self>, landing: Landing) {
-        match self.arrive(&landing.flight).await {
-            Ok(arrival) => self.land(landing, arrival).await,
-            Err(error) => {
-                self.fetch_failed(&landing.flight.object, &error);
-                landing.end(Err(error));
-            }
+        let asked_in = self.generations.now();
+        let fetch = async {
+            let arrival = self.arrive(&landing.flight, asked_in).await?;
+            self.pour(&landing.flight, arrival).await
+        };
+        let result = self.unless_deserted(&landing.flight, fetch).await;
+        self.end(landing, result, asked_in);
+    }
+
+    fn end(&self, landing: Landing, result: Result<(), FetchError>, asked_in: u64) {
+        if let Err(error) = &result {
+            self.fetch_failed(&landing.flight.object, error, asked_in);
         }
+        let kept = if self.may_keep(&landing.flight) { Kept::InMemory } else { Kept::Nowhere };
+        landing.end(result, kept);
     }
 
     /// From the request to the head of a fitting answer.
-    async fn arrive(&self, flight: &Flight) -> Result<Arrival, FetchError> {
+    async fn arrive(&self, flight: &Flight, asked_in: u64) -> Result<Arrival, FetchError> {
         let want = flight.span;
+        let place = self.place(&flight.urgency).await?;
         let held = self.reserve(want.len()).await?;
-        let reply = self.ask(&flight.object, Want::Range(want.as_spec())).await?;
-        let known = &flight.meta;
+        let reply = self.found(&flight.object, Want::Range(want.as_spec())).await?;
+        let known = flight.view.meta();
         if reply.span.is_none() && reply.meta.total_len == known.total_len {
-            return Err(FetchError::WrongSpan { want, got: None });
+            return Err(wrong_span(want, None));
         }
         if reply.meta.ver != known.ver {
             let changed = FetchError::Changed { want_len: known.total_len, got_len: reply.meta.total_len };
             // A 416 says nothing but the length: the object is to be met anew.
+            let key = flight.object.key();
             match reply.span {
-                Some(_) => self.metas.learn(flight.object.key(), countable(reply.meta)?),
-                None => self.metas.forget(flight.object.key()),
+                Some(_) => {
+                    countable(&reply.meta)?;
+                    let view = self.metas.meet(key, reply.meta, asked_in, Freshness::Fresh);
+                    view.into_iter().for_each(|view| self.metas.learn(key, &view));
+                }
+                None => self.metas.forget(key),
             }
             return Err(changed);
         }
-        if reply.span != Some(want) {
-            return Err(FetchError::WrongSpan { want, got: reply.span });
-        }
-        Ok(Arrival { span: want, held, digest: reply.digest, body: reply.body })
+        let frame = match reply.span {
+            Some(got) if got == want => Frame::Exact,
+            Some(got) if Some(got) == Span::whole(known.total_len) => Frame::Slice { skip: want.start() },
+            got => return Err(wrong_span(want, got)),
+        };
+        // The digest is that of the whole, and a long whole is not read to its end.
+        let is_read = frame == Frame::Exact || known.total_len <= self.terms.fetch_max;
+        let digest = reply.digest.filter(|_| is_read);
+        Ok(Arrival { span: want, held, digest, frame, body: reply.body, _place: place })
     }
 
     /// From the first byte of an answer to chunks in memory.
-    async fn land(&self, landing: Landing, arrival: Arrival) {
-        let result = timeout(self.terms.fetch, self.pour(&landing.flight, arrival))
-            .await
-            .unwrap_or(Err(FetchError::TimedOut { waited: self.terms.fetch }));
-        if let Err(error) = &result {
-            self.fetch_failed(&landing.flight.object, error);
-        }
-        landing.end(result);
+    async fn pour(&self, flight: &Flight, arrival: Arrival) -> Result<(), FetchError> {
+        let timed_out = Err(FetchError::TimedOut { waited: self.terms.fetch });
+        timeout(self.terms.fetch, self.pour_body(flight, arrival)).await.unwrap_or(timed_out)
     }
 
-    async fn pour(&self, flight: &Flight, arrival: Arrival) -> Result<(), FetchError> {
-        let Arrival { span, held, digest, mut body } = arrival;
+    async fn pour_body(&self, flight: &Flight, arrival: Arrival) -> Result<(), FetchError> {
+        let Arrival { span, held, digest, frame, mut body, _place } = arrival;
         let mut pouring = Pouring::new(flight, held);
         let mut check = digest.map(|want| (BodyDigest::new(), want));
-        loop {
+        let mut at = 0;
+        while frame == Frame::Exact || check.is_some() || pouring.received < span.len() {
             let next = timeout(self.terms.stall, body.next()).await;
             let Some(piece) = next.map_err(|_| FetchError::TimedOut { waited: self.terms.stall })? else {
                 break;
@@ -164,7 +249,8 @@ impl Tiers {
             if let Some((digest, _)) = &mut check {
                 digest.update(&piece);
             }
-            pouring.push(&piece)?;
+            pouring.push(frame.wanted(span, at, &piece))?;
+            at += piece.len() as u64;
             if check.is_none() {
                 pouring.keep_passed(|no, slot| self.keep(flight, no, slot));
             }
@@ -180,13 +266,48 @@ impl Tiers {
     }
 
     fn keep(&self, flight: &Flight, no: ChunkNo, slot: Arc<Slot>) {
-        self.ram.keep(ChunkKey { obj: flight.object.key(), no: no.0 }, flight.meta.ver, slot);
+        if self.may_keep(flight) {
+            let key = ChunkKey { obj: flight.object.key(), no: no.0 };
+            self.ram.keep(key, flight.view.chunks(), slot);
+        }
     }
 
-    async fn ask(&self, object: &ObjName, want: Want) -> Result<UpstreamReply, FetchError> {
+    /// Whether upstream allows it and no purge has overtaken the flight.
+    fn may_keep(&self, flight: &Flight) -> bool {
+        flight.view.meta().may_be_kept() && self.metas.counts(flight.object.key(), &flight.view)
+    }
+
+    /// An answer to a question without conditions.
+    async fn found(&self, object: &ObjName, want: Want) -> Result<UpstreamReply, FetchError> {
+        match self.ask(object, want, None).await? {
+            Answer::Found(reply) => Ok(reply),
+            Answer::NotModified(_) => Err(FetchError::Upstream(UNASKED)),
+        }
+    }
+
+    async fn ask(&self, object: &ObjName, want: Want, known: Option<&ObjMeta>) -> Result<Answer, FetchError> {
         self.stats.fetch();
-        let reply = timeout(self.terms.stall, self.upstream.fetch(object, want)).await;
-        reply.map_err(|_| FetchError::TimedOut { waited: self.terms.stall })?.map_err(FetchError::Upstream)
+        let answer = timeout(self.terms.stall, self.upstream.fetch(object, want, known)).await;
+        answer.map_err(|_| FetchError::TimedOut { waited: self.terms.stall })?.map_err(FetchError::Upstream)
+    }
+
+    /// Waits in line for upstream.
+    async fn place(&self, urgency: &Urgency) -> Result<Place, FetchError> {
+        let waited = self.terms.stall;
+        let mut turn = self.line.stand(urgency.priority())?;
+        let mut turned = pin!(urgency.turned());
+        let mut waiting = pin!(sleep(waited));
+        let mut is_prefetch = true;
+        loop {
+            tokio::select! {
+                place = turn.come() => return place,
+                () = &mut turned, if is_prefetch => {
+                    is_prefetch = false;
+                    turn.promote();
+                }
+                () = &mut waiting => return Err(FetchError::Queued { waited }),
+            }
+        }
     }
 
     async fn reserve(&self, bytes: u64) -> Result<Held, FetchError> {
@@ -201,19 +322,87 @@ impl Tiers {
         held.map_err(|_| FetchError::Crowded { waited: self.terms.reserve })
     }
 
-    fn fetch_failed(&self, object: &ObjName, error: &FetchError) {
-        self.stats.fetch_failed();
-        if let FetchError::Upstream(error) = error {
-            self.metas.learn_failure(object.key(), error);
+    /// Runs a fetch unless nobody cares for it any more.
+    async fn unless_deserted(
+        &self,
+        flight: &Flight,
+        fetch: impl Future<Output = Result<(), FetchError>>,
+    ) -> Result<(), FetchError> {
+        tokio::select! {
+            result = fetch => result,
+            () = deserted_flight(flight) => Err(FetchError::Abandoned),
         }
     }
+
+    fn fetch_failed(&self, object: &ObjName, error: &FetchError, asked_in: u64) {
+        self.stats.fetch_failed(error);
+        if let FetchError::Upstream(error) = error {
+            self.metas.learn_failure(object.key(), error, asked_in);
+        }
+    }
+}
+
+impl Learnt {
+    fn head(reply: UpstreamReply) -> Result<Self, FetchError> {
+        countable(&reply.meta)?;
+        Ok(Self { meta: reply.meta, freshness: Freshness::Fresh, arrival: None })
+    }
+}
+
+impl Frame {
+    /// The part of `piece`, which is at `at` in the body, that belongs to `span`.
+    fn wanted(self, span: Span, at: u64, piece: &[u8]) -> &[u8] {
+        let Self::Slice { skip } = self else { return piece };
+        let len = piece.len() as u64;
+        let start = skip.saturating_sub(at).min(len) as usize;
+        let end = (skip + span.len()).saturating_sub(at).min(len) as usize;
+        piece.get(start..end).unwrap_or_default()
+    }
+}
+
+/// Resolves when a flight is to be given up.
+async fn deserted_flight(flight: &Flight) {
+    loop {
+        flight.deserted().await;
+        sleep(DESERTED).await;
+        if flight.is_followed() {
+            continue;
+        }
+        if flight.outstanding() <= CHUNK_LEN || flight.view.known.is_seen_twice() {
+            // Neither changes back.
+            std::future::pending::<()>().await;
+        }
+        return;
+    }
+}
+
+/// Resolves when a contact is to be given up: never, if it asks for one chunk or less.
+async fn deserted_contact(inquiry: &Inquiry, contact: &Contact) {
+    let is_small = inquiry.bytes.is_none_or(|bytes| bytes.len() <= CHUNK_LEN);
+    if is_small || inquiry.audience == Audience::Posterity {
+        std::future::pending::<()>().await;
+    }
+    loop {
+        contact.deserted().await;
+        sleep(DESERTED).await;
+        if !contact.is_followed() {
+            return;
+        }
+    }
+}
+
+/// Upstream said that something is not modified that it had not been asked about.
+const UNASKED: UpstreamError = UpstreamError::Malformed { what: "304 to a question without a condition" };
+
+fn wrong_span(want: Span, got: Option<Span>) -> FetchError {
+    FetchError::WrongSpan { want, got }
 }
 
 impl<'a> Pouring<'a> {
     fn new(flight: &'a Flight, mut held: Held) -> Self {
         let writers: Vec<_> = flight
             .chunks()
-            .filter_map(|no| no.span(flight.meta.total_len))
+            .filter_map(|no| no.span(flight.view.meta().total_len))
             .map(|chunk| SlotWriter::new(held.split(chunk.len())))
             .collect();
         debug_assert_eq!(held.bytes(), 0, "what is reserved is what the chunks need");
@@ -265,8 +454,8 @@ impl<'a> Pouring<'a> {
     }
 }
 
-/// The description, if its length is one that chunk numbers reach.
-fn countable(meta: ObjMeta) -> Result<Arc<ObjMeta>, FetchError> {
+/// The length, if it is one that chunk numbers reach.
+fn countable(meta: &ObjMeta) -> Result<u64, FetchError> {
     let total_len = meta.total_len;
-    ChunkNo::holding(total_len).map(|_| Arc::new(meta)).ok_or(FetchError::TooLong { total_len })
+    ChunkNo::holding(total_len).map(|_| total_len).ok_or(FetchError::TooLong { total_len })
 }

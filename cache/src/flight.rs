@@ -10,7 +10,9 @@
 
 use crate::arena::Slot;
 use crate::fault::FetchError;
-use crate::object::{ChunkKey, ObjKey, ObjMeta, ObjName};
+use crate::line::{Priority, Urgency};
+use crate::meta::View;
+use crate::object::{ChunkKey, ObjKey, ObjName};
 use antiphon_core::chunk::{run_span, touched};
 use antiphon_core::{ChunkNo, Span};
 use bytes::Bytes;
@@ -23,31 +25,40 @@ use tokio::sync::watch;
 /// One upstream request for a run of chunks.
 pub(crate) struct Flight {
     pub object: ObjName,
-    pub meta: Arc<ObjMeta>,
+    pub view: View,
     /// The chunks `run` of the object, as bytes.
     pub span: Span,
     run: Range<u32>,
     /// One buffer per chunk of `run`; set before the first progress is told.
-    slots: OnceLock<Box<[Arc<Slot>]>>,
+    slots: OnceLock<Slots>,
     progress: watch::Sender<Progress>,
+    pub urgency: Urgency,
 }
 
+/// The buffers of a flight, one per chunk, in order.
+pub(crate) type Slots = Arc<[Arc<Slot>]>;
+
 /// How far a flight is.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Progress {
     /// Bytes from the start of the span that may be read.
     published: u64,
     /// `Ok` comes with all bytes published.
     end: Option<Result<(), FetchError>>,
+    /// After a good end, if the chunks are not in memory in their own right: followers alone hold them.
+    left_behind: Option<Slots>,
 }
 
-/// The first request for an object of which nothing is known.
+/// A request that finds out what an object is, or whether it still is what it was.
 pub(crate) struct Contact {
+    /// The purge generation it asks in: whoever comes after a later purge must not hear its outcome.
+    pub asks_in: u64,
+    pub urgency: Urgency,
     outcome: watch::Sender<Option<ContactOutcome>>,
 }
 
 /// What a contact finds out, and the flight that brings the bytes asked along with it.
-pub(crate) type ContactOutcome = Result<(Arc<ObjMeta>, Option<Arc<Flight>>), FetchError>;
+pub(crate) type ContactOutcome = Result<(View, Option<Arc<Flight>>), FetchError>;
 
 /// All that is under way.
 #[derive(Default)]
@@ -58,11 +69,18 @@ pub(crate) struct Flights {
 /// The tables, locked.
 #[derive(Default)]
 pub(crate) struct Running {
-    /// Invariant: a chunk in a version is in here exactly while its flight runs. `launch` puts it in, the end of
+    /// Invariant: a chunk in a version (see [`View::chunks`]) is in here exactly while its flight runs. `launch` puts it in, the end of
     /// [`Landing`] takes it out, and nothing else does.
     chunks: HashMap<(ChunkKey, u64), Arc<Flight>>,
     contacts: HashMap<ObjKey, Arc<Contact>>,
     flights: u64,
+}
+
+/// Whether what was fetched is in memory for those who come later.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kept {
+    InMemory,
+    Nowhere,
 }
 
 /// Held by the task of a flight: whatever becomes of the task, the flight leaves the table and its end is told.
@@ -75,7 +93,7 @@ pub(crate) struct Landing {
 pub(crate) struct ContactLanding {
     flights: Arc<Flights>,
     key: ObjKey,
-    contact: Arc<Contact>,
+    pub contact: Arc<Contact>,
 }
 
 impl Flights {
@@ -89,32 +107,41 @@ impl Flights {
         self: &Arc<Self>,
         running: &mut Running,
         object: &ObjName,
-        meta: &Arc<ObjMeta>,
+        view: &View,
         run: Range<u32>,
+        priority: Priority,
     ) -> Option<Landing> {
-        let span = run_span(run.clone(), meta.total_len)?;
+        let span = run_span(run.clone(), view.meta().total_len)?;
         let flight = Arc::new(Flight {
             object: object.clone(),
-            meta: Arc::clone(meta),
+            view: view.clone(),
             span,
             run: run.clone(),
             slots: OnceLock::new(),
             progress: watch::Sender::default(),
+            urgency: Urgency::new(priority),
         });
         for no in run {
             // A flight for the same chunk can be here only if the object was forgotten and met anew meanwhile.
             let key = ChunkKey { obj: object.key(), no };
-            running.chunks.entry((key, meta.ver)).or_insert_with(|| Arc::clone(&flight));
+            running.chunks.entry((key, view.chunks())).or_insert_with(|| Arc::clone(&flight));
         }
         running.flights += 1;
         Some(Landing { flights: Arc::clone(self), flight })
     }
 
-    /// Puts up a contact for an object that has none, as seen under this very lock.
-    pub fn meet(self: &Arc<Self>, running: &mut Running, key: ObjKey) -> ContactLanding {
-        let contact = Arc::new(Contact { outcome: watch::Sender::new(None) });
+    /// Puts up a contact for an object that has none of this generation, as seen under this very lock.
+    pub fn meet(
+        self: &Arc<Self>,
+        running: &mut Running,
+        key: ObjKey,
+        asks_in: u64,
+        priority: Priority,
+    ) -> ContactLanding {
+        let urgency = Urgency::new(priority);
+        let contact = Arc::new(Contact { asks_in, urgency, outcome: watch::Sender::new(None) });
         let before = running.contacts.insert(key, Arc::clone(&contact));
-        debug_assert!(before.is_none(), "an object has one contact at a time");
+        debug_assert!(before.is_none_or(|before| before.asks_in < asks_in), "one contact at a time");
         ContactLanding { flights: Arc::clone(self), key, contact }
     }
 }
@@ -125,8 +152,9 @@ impl Running {
         self.chunks.get(&(key, ver))
     }
 
-    pub fn contact(&self, key: ObjKey) -> Option<&Arc<Contact>> {
-        self.contacts.get(&key)
+    /// The contact with this object, if it asks in generation `now`.
+    pub fn contact(&self, key: ObjKey, now: u64) -> Option<&Arc<Contact>> {
+        self.contacts.get(&key).filter(|contact| contact.asks_in == now)
     }
 
     /// How many flights run.
@@ -137,7 +165,7 @@ impl Running {
 
 impl Flight {
     /// Hands over the buffers, one per chunk, in order.
-    pub fn furnish(&self, slots: Box<[Arc<Slot>]>) {
+    pub fn furnish(&self, slots: Slots) {
         debug_assert_eq!(slots.len(), self.run.len(), "one buffer per chunk");
         let fresh = self.slots.set(slots).is_ok();
         debug_assert!(fresh, "a flight is furnished once");
@@ -158,6 +186,27 @@ impl Flight {
         self.progress.subscribe()
     }
 
+    /// Waits for the end.
+    pub async fn ended(&self, progress: &mut watch::Receiver<Progress>) -> Result<(), FetchError> {
+        let end = progress.wait_for(|progress| progress.end.is_some()).await;
+        end.ok().and_then(|progress| progress.end.clone()).unwrap_or(Err(FetchError::Interrupted))
+    }
+
+    /// Waits until nobody follows.
+    pub async fn deserted(&self) {
+        self.progress.closed().await;
+    }
+
+    /// Whether anybody follows.
+    pub fn is_followed(&self) -> bool {
+        self.progress.receiver_count() > 0
+    }
+
+    /// Bytes of the span that are not published yet.
+    pub fn outstanding(&self) -> u64 {
+        self.span.len() - self.progress.borrow().published
+    }
+
     /// Waits until bytes at the start of `rest` may be read and gives as many as one chunk holds.
     /// `progress` comes from [`Flight::follow`]; `rest` starts inside the span.
     pub async fn read(
@@ -171,20 +220,33 @@ impl Flight {
             Progress { end: Some(Err(error)), .. } => return Err(error.clone()),
             progress => progress.published,
         };
-        self.slice(rest, published).ok_or(FetchError::Interrupted)
+        let slots = self.slots.get().ok_or(FetchError::Interrupted)?;
+        let there = Span::new(self.span.start(), self.span.start() + published);
+        there.and_then(|there| cut(slots, &self.view, there, rest)).ok_or(FetchError::Interrupted)
     }
+}
 
-    /// The bytes from the start of `rest` to the end of its chunk, of `rest` or of what is published.
-    fn slice(&self, rest: Span, published: u64) -> Option<Bytes> {
-        let no = ChunkNo::holding(rest.start())?;
-        let chunk = no.span(self.meta.total_len)?;
-        let there = Span::new(self.span.start(), self.span.start() + published)?;
-        let part = chunk.overlap(rest)?.overlap(there)?;
-        debug_assert_eq!(part.start(), rest.start(), "bytes come in order");
-        let slot = self.slots.get()?.get((no.0 - self.run.start) as usize)?;
-        let at = chunk.offsets_of(part)?;
-        slot.bytes(at.start, at.end)
-    }
+/// The bytes from the start of `rest` to the end of its chunk, of `rest` or of what is `there`. `there` starts
+/// where the first of `slots` does.
+fn cut(slots: &[Arc<Slot>], view: &View, there: Span, rest: Span) -> Option<Bytes> {
+    let no = ChunkNo::holding(rest.start())?;
+    let chunk = no.span(view.meta().total_len)?;
+    let part = chunk.overlap(rest)?.overlap(there)?;
+    debug_assert_eq!(part.start(), rest.start(), "bytes come in order");
+    let slot = slots.get((no.0 - ChunkNo::holding(there.start())?.0) as usize)?;
+    let at = chunk.offsets_of(part)?;
+    slot.bytes(at.start, at.end)
+}
+
+/// Bytes of a flight over `span` that has ended well and left its chunks to its followers.
+pub(crate) fn left_behind(
+    progress: &watch::Receiver<Progress>,
+    view: &View,
+    span: Span,
+    rest: Span,
+) -> Option<Bytes> {
+    let slots = progress.borrow().left_behind.clone()?;
+    cut(&slots, view, span, rest)
 }
 
 /// The failure of a flight that has ended with one.
@@ -193,8 +255,13 @@ pub(crate) fn verdict(progress: &watch::Receiver<Progress>) -> Result<(), FetchE
 }
 
 impl Landing {
-    /// Ends the flight. What was fetched is in memory already, so that nobody misses it in between.
-    pub fn end(self, result: Result<(), FetchError>) {
+    /// Ends the flight. What was fetched is in memory already, so that nobody misses it in between; or else it
+    /// is left to those who follow.
+    pub fn end(self, result: Result<(), FetchError>, kept: Kept) {
+        if kept == Kept::Nowhere && result.is_ok() {
+            let slots = self.flight.slots.get().cloned();
+            self.flight.progress.send_modify(|progress| progress.left_behind = slots);
+        }
         self.finish(result);
     }
 
@@ -202,7 +269,7 @@ impl Landing {
         {
             let mut running = self.flights.lock();
             for no in touched(self.flight.span) {
-                let key = (ChunkKey { obj: self.flight.object.key(), no }, self.flight.meta.ver);
+                let key = (ChunkKey { obj: self.flight.object.key(), no }, self.flight.view.chunks());
                 if running.chunks.get(&key).is_some_and(|flight| Arc::ptr_eq(flight, &self.flight)) {
                     running.chunks.remove(&key);
                 }
@@ -227,6 +294,16 @@ impl Drop for Landing {
 }
 
 impl Contact {
+    /// Waits until nobody waits for the outcome.
+    pub async fn deserted(&self) {
+        self.outcome.closed().await;
+    }
+
+    /// Whether anybody waits for the outcome.
+    pub fn is_followed(&self) -> bool {
+        self.outcome.receiver_count() > 0
+    }
+
     pub async fn outcome(&self) -> ContactOutcome {
         let mut outcome = self.outcome.subscribe();
         let seen = outcome.wait_for(Option::is_some).await;
@@ -235,19 +312,19 @@ impl Contact {
 }
 
 impl ContactLanding {
-    /// The contact that others may wait for.
-    pub fn contact(&self) -> &Arc<Contact> {
-        &self.contact
-    }
-
     /// Ends the contact. What was learnt about the object is remembered already.
     pub fn end(self, outcome: ContactOutcome) {
         self.finish(outcome);
     }
 
     fn finish(&self, outcome: ContactOutcome) {
-        let removed = self.flights.lock().contacts.remove(&self.key);
-        debug_assert!(removed.is_some(), "a contact found its entry already gone");
+        {
+            // A contact of a later generation may have taken its place.
+            let mut running = self.flights.lock();
+            if running.contacts.get(&self.key).is_some_and(|there| Arc::ptr_eq(there, &self.contact)) {
+                running.contacts.remove(&self.key);
+            }
+        }
         self.contact.outcome.send_replace(Some(outcome));
     }
 }

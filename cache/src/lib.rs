@@ -18,6 +18,7 @@ pub mod disk;
 mod fault;
 mod fill;
 mod flight;
+mod line;
 mod meta;
 mod object;
 pub mod policy;
@@ -33,14 +34,19 @@ pub use config::{
     AdmissionRule, CAPACITY_MIN, CacheConfig, CacheConfigError, Class, RamConfig, VOLUMES_MAX, VolumeConfig,
 };
 pub use fault::FetchError;
+pub use line::Priority;
+pub use meta::Freshness;
 pub use object::{ChunkKey, ObjKey, ObjMeta, ObjName, TAG_BYTES_MAX, TAGS_MAX};
+pub use purge::{Purge, PurgeManner};
 pub use reader::Reader;
 pub use stats::Stats;
-pub use upstream::{Upstream, UpstreamError, UpstreamReply, Want};
+pub use upstream::{Answer, Upstream, UpstreamError, UpstreamReply, Want};
 
-use antiphon_core::{RangeSpec, Span};
+use antiphon_core::{Clock, RangeSpec, Span};
+use bytes::Bytes;
+use meta::View;
 use std::sync::Arc;
-use tiers::Tiers;
+use tiers::{Audience, Inquiry, Tiers};
 use tokio::runtime::Handle;
 
 /// Chunks of objects in memory in front of one upstream.
@@ -53,37 +59,44 @@ pub struct RangeCache {
 const RESTARTS_MAX: u32 = 1;
 
 impl RangeCache {
-    /// An empty cache in front of `upstream`. Fetches run on `runtime`, so that they outlive whoever asked.
-    pub fn new(config: RamConfig, upstream: Arc<dyn Upstream>, runtime: Handle) -> Self {
-        Self { tiers: Tiers::new(&config, upstream, runtime) }
+    /// An empty cache in front of `upstream`. Fetches run on `runtime`, so that they outlive whoever asked;
+    /// `clock` tells how long what upstream said holds.
+    pub fn new(
+        config: RamConfig,
+        upstream: Arc<dyn Upstream>,
+        runtime: Handle,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        Self { tiers: Tiers::new(&config, upstream, runtime, clock) }
     }
 
-    /// Answers from memory without waiting, or not at all: `Some` when the object is known and the first chunk
-    /// of the range is here. Chunks that are missing further on are fetched as the body gets there.
+    /// Answers from memory without waiting, or not at all: `Some` when the object is known, may be served
+    /// without asking first, and the first chunk of the range is here. Chunks that are missing further on are
+    /// fetched as the body gets there.
     pub fn try_ram(&self, object: &ObjName, range: Option<RangeSpec>) -> Option<RangeReply> {
-        let meta = self.tiers.metas.known(object.key())?;
-        let span = match resolve(range, &meta) {
-            Resolved::Bytes(span) => span,
-            Resolved::EmptyObject => {
-                return Some(RangeReply::Granted {
-                    meta,
-                    span: None,
-                    source: Source::Ram,
-                    body: Body::Empty,
-                });
-            }
+        let view = self.tiers.view(object).ok()?;
+        let (meta, freshness) = (Arc::clone(view.meta()), view.freshness);
+        let (span, body) = match resolve(range, &meta) {
             Resolved::PastEnd => return Some(RangeReply::Unsatisfiable { meta }),
+            Resolved::EmptyObject => (None, Body::Empty),
+            Resolved::Bytes(span) => {
+                let first = self.tiers.resident(object, &view, span)?;
+                view.known.answered();
+                (Some(span), self.begun_in_ram(object, view, span, first))
+            }
         };
-        let first = self.tiers.resident(object, &meta, span)?;
-        self.tiers.stats.hit();
-        let body = if first.len() as u64 == span.len() {
+        let reply = RangeReply::Granted { meta, span, source: Source::Ram.with(freshness), freshness, body };
+        self.tiers.stats.answered(&reply);
+        Some(reply)
+    }
+
+    /// The body of an answer whose first chunk is in memory.
+    fn begun_in_ram(&self, object: &ObjName, view: View, span: Span, first: Bytes) -> Body {
+        if first.len() as u64 == span.len() {
             self.tiers.stats.served(Source::Ram, first.len());
-            Body::One(first, Source::Ram)
-        } else {
-            let tiers = Arc::clone(&self.tiers);
-            Body::Stream(Box::new(Reader::new(tiers, object.clone(), Arc::clone(&meta), span)))
-        };
-        Some(RangeReply::Granted { meta, span: Some(span), source: Source::Ram, body })
+            return Body::One(first, Source::Ram);
+        }
+        Body::Stream(Box::new(Reader::new(Arc::clone(&self.tiers), object.clone(), view, span)))
     }
 
     /// Answers from memory or upstream. Resolves when the object is known and the first bytes are here.
@@ -107,12 +120,27 @@ impl RangeCache {
         }
     }
 
-    /// What is known about an object, asked from upstream if nothing is.
+    /// What is known about an object, asked from upstream if nothing is or if its time is over.
     pub async fn head(&self, object: &ObjName) -> Result<Arc<ObjMeta>, FetchError> {
-        if let Some(meta) = self.tiers.metas.known(object.key()) {
-            return Ok(meta);
-        }
-        self.tiers.describe(object, None).await.map(|(meta, _)| meta)
+        let known = match self.tiers.view(object) {
+            Ok(view) => return Ok(Arc::clone(view.meta())),
+            Err(known) => known,
+        };
+        let inquiry = Inquiry { bytes: None, known, audience: Audience::Followers };
+        let (view, _) = self.tiers.describe(object, inquiry, Priority::Listener).await?;
+        Ok(Arc::clone(view.meta()))
+    }
+
+    /// Fetches what is missing of a part of an object; what lies past its end is none of it. Dropping the future
+    /// gives the fetch up like a listener's.
+    pub async fn prefetch(&self, object: &ObjName, span: Span, priority: Priority) -> Result<(), FetchError> {
+        self.tiers.prefetch(object, span, priority).await
+    }
+
+    /// Purges, however much there is of it, in the same short time. From the return on nothing is served that
+    /// was asked from upstream before the call, except answers that had begun.
+    pub async fn purge(&self, purge: &Purge, manner: PurgeManner) {
+        self.tiers.purge(purge, manner).await;
     }
 
     /// Counters since the start, and the present size.

@@ -115,6 +115,11 @@ impl ObjMeta {
         }
     }
 
+    /// Whether anything of the object may be kept.
+    pub fn may_be_kept(&self) -> bool {
+        self.fresh_until > UnixTime(0)
+    }
+
     /// The version of an object: the first eight bytes of SHA-256 over length and entity tag.
     pub fn version(total_len: u64, etag: Option<&str>) -> u64 {
         let hash = Sha256::new()

@@ -9,10 +9,13 @@
 use crate::body::{Body, Source};
 use crate::fault::FetchError;
 use crate::flight::{self, Flight, Progress};
-use crate::object::{ObjMeta, ObjName};
+use crate::line::Priority;
+use crate::meta::View;
+use crate::object::ObjName;
 use crate::tiers::{Seat, Tiers};
 use antiphon_core::{ChunkNo, Span};
 use bytes::Bytes;
+use std::collections::VecDeque;
 use std::fmt;
 use std::sync::{Arc, Weak};
 use tokio::sync::watch;
@@ -21,7 +24,7 @@ use tokio::sync::watch;
 pub struct Reader {
     tiers: Arc<Tiers>,
     object: ObjName,
-    meta: Arc<ObjMeta>,
+    view: View,
     /// What is still to come; `None` at the end and after an error.
     rest: Option<Span>,
     /// An item that is read already and comes next.
@@ -29,6 +32,9 @@ pub struct Reader {
     leg: Option<Leg>,
     /// The chunk after which fetches have been looked for.
     looked_past: Option<u32>,
+    /// Holds the flights that were looked for, so that they are not given up before the listener gets there.
+    /// At most [`LOOK_AHEAD`].
+    ahead: VecDeque<watch::Receiver<Progress>>,
     begun: bool,
     restarts: u32,
 }
@@ -54,15 +60,16 @@ const LOOK_AHEAD: u32 = 2;
 const RESTARTS_MAX: u32 = 1;
 
 impl Reader {
-    pub(crate) fn new(tiers: Arc<Tiers>, object: ObjName, meta: Arc<ObjMeta>, span: Span) -> Self {
+    pub(crate) fn new(tiers: Arc<Tiers>, object: ObjName, view: View, span: Span) -> Self {
         Self {
             tiers,
             object,
-            meta,
+            view,
             rest: Some(span),
             ready: None,
             leg: None,
             looked_past: None,
+            ahead: VecDeque::new(),
             begun: false,
             restarts: 0,
         }
@@ -73,7 +80,7 @@ impl Reader {
         self.leg = Some(Leg {
             span: seat.flight.span,
             flight: Arc::downgrade(&seat.flight),
-            progress: seat.flight.follow(),
+            progress: seat.progress,
             boarding: Some(seat.flight),
             source: seat.source,
             tasted: false,
@@ -101,7 +108,7 @@ impl Reader {
         loop {
             let rest = self.rest?;
             if let Some(leg) = &mut self.leg {
-                match leg.read(rest).await {
+                match leg.read(&self.view, rest).await {
                     Ok(Some((bytes, source))) => return Some(Ok(self.give(rest, bytes, source))),
                     Ok(None) => self.leg = None,
                     Err(error) if self.may_restart(&error) => {
@@ -113,9 +120,9 @@ impl Reader {
                         return Some(Err(error));
                     }
                 }
-            } else if let Some(bytes) = self.tiers.resident(&self.object, &self.meta, rest) {
+            } else if let Some(bytes) = self.tiers.resident(&self.object, &self.view, rest) {
                 return Some(Ok(self.give(rest, bytes, Source::Ram)));
-            } else if let Some(seat) = self.tiers.board(&self.object, &self.meta, rest) {
+            } else if let Some(seat) = self.tiers.board(&self.object, &self.view, rest, Priority::Listener) {
                 self.sit(seat);
             }
         }
@@ -132,10 +139,22 @@ impl Reader {
     /// Once per chunk, when it is at hand: begins fetches of the next ones, unless they are here or on their way.
     fn look_ahead(&mut self, rest: Span) {
         let Some(ChunkNo(no)) = ChunkNo::holding(rest.start()) else { return };
-        if self.looked_past != Some(no) {
-            self.looked_past = Some(no);
-            let ahead = no.saturating_add(1)..no.saturating_add(1 + LOOK_AHEAD);
-            self.tiers.look_ahead(&self.object, &self.meta, rest, ahead);
+        if self.looked_past.replace(no) == Some(no) {
+            return;
+        }
+        for ahead in no.saturating_add(1)..no.saturating_add(1 + LOOK_AHEAD) {
+            let (tiers, view) = (&self.tiers, &self.view);
+            let start = ChunkNo(ahead).span(view.meta().total_len).map(Span::start);
+            if self.leg.as_ref().zip(start).is_some_and(|(leg, start)| leg.brings(start)) {
+                continue;
+            }
+            let Some(seat) = tiers.look_ahead(&self.object, view, rest, ahead, Priority::Listener) else {
+                continue;
+            };
+            if self.ahead.len() == LOOK_AHEAD as usize {
+                self.ahead.pop_front();
+            }
+            self.ahead.push_back(seat.progress);
         }
     }
 
@@ -150,15 +169,26 @@ impl Reader {
 }
 
 impl Leg {
+    /// Whether byte `at` is the flight's to bring.
+    fn brings(&self, at: u64) -> bool {
+        (self.span.start()..self.span.end()).contains(&at)
+    }
+
     /// The next bytes of the flight; `None` when it does not bring any of `rest`, or has ended and is gone.
-    async fn read(&mut self, rest: Span) -> Result<Option<(Bytes, Source)>, FetchError> {
-        if !(self.span.start()..self.span.end()).contains(&rest.start()) {
+    async fn read(&mut self, view: &View, rest: Span) -> Result<Option<(Bytes, Source)>, FetchError> {
+        if !self.brings(rest.start()) {
             return Ok(None);
         }
-        let Some(flight) = self.boarding.take().or_else(|| self.flight.upgrade()) else {
-            return flight::verdict(&self.progress).map(|()| None);
+        let bytes = match self.boarding.take().or_else(|| self.flight.upgrade()) {
+            Some(flight) => flight.read(&mut self.progress, rest).await?,
+            None => {
+                flight::verdict(&self.progress)?;
+                match flight::left_behind(&self.progress, view, self.span, rest) {
+                    Some(bytes) => bytes,
+                    None => return Ok(None),
+                }
+            }
         };
-        let bytes = flight.read(&mut self.progress, rest).await?;
         self.tasted = true;
         Ok(Some((bytes, self.source)))
     }

@@ -13,6 +13,10 @@ pub struct Stats {
     pub follows: u64,
     /// Answers that had to begin a fetch.
     pub misses: u64,
+    /// Answers about objects whose time was over, given all the same.
+    pub stale: u64,
+    /// Questions to upstream whether an object has changed.
+    pub revalidations: u64,
     /// Refusals from memory of an earlier "not found".
     pub negative_hits: u64,
     /// Answers that could not begin.
@@ -21,6 +25,10 @@ pub struct Stats {
     pub fetches: u64,
     /// Fetches that failed, whatever the cause.
     pub fetch_failures: u64,
+    /// Fetches given up because everybody who waited had left.
+    pub abandoned: u64,
+    /// Purges that hold.
+    pub purges: u64,
     /// Bytes received from upstream.
     pub fetched_bytes: u64,
     /// Bytes given out from memory.
@@ -33,6 +41,10 @@ pub struct Stats {
     pub evictions: u64,
     /// Fetches under way now.
     pub flights: u64,
+    /// Fetches that upstream is busy with now, at most `fetches_max`.
+    pub fetching: u64,
+    /// Fetches that wait in line for upstream now.
+    pub queued: u64,
     /// Chunks in memory now.
     pub resident_chunks: u64,
     /// Bytes of the chunks in memory now.
@@ -48,6 +60,10 @@ pub(crate) struct Counters {
     hits: AtomicU64,
     follows: AtomicU64,
     misses: AtomicU64,
+    stale: AtomicU64,
+    revalidations: AtomicU64,
+    abandoned: AtomicU64,
+    purges: AtomicU64,
     negative_hits: AtomicU64,
     failures: AtomicU64,
     fetches: AtomicU64,
@@ -60,19 +76,17 @@ pub(crate) struct Counters {
 }
 
 impl Counters {
-    pub fn hit(&self) {
-        add(&self.hits, 1);
-    }
-
+    /// An answer has begun.
     pub fn answered(&self, reply: &RangeReply) {
-        match reply {
-            RangeReply::Granted { source, .. } => match source {
-                Source::Ram => add(&self.hits, 1),
-                Source::Flight => add(&self.follows, 1),
-                Source::Upstream => add(&self.misses, 1),
-                Source::Negative => add(&self.negative_hits, 1),
-            },
-            RangeReply::Unsatisfiable { .. } => {}
+        if let RangeReply::Granted { source, .. } = reply {
+            let counter = match source {
+                Source::Ram => &self.hits,
+                Source::Flight => &self.follows,
+                Source::Upstream => &self.misses,
+                Source::Stale => &self.stale,
+                Source::Negative => &self.negative_hits,
+            };
+            add(counter, 1);
         }
     }
 
@@ -88,7 +102,8 @@ impl Counters {
             Source::Ram => &self.ram_bytes,
             Source::Flight => &self.flight_bytes,
             Source::Upstream => &self.upstream_bytes,
-            Source::Negative => return,
+            // Answers are stale or negative, bytes are not.
+            Source::Stale | Source::Negative => return,
         };
         add(counter, bytes as u64);
     }
@@ -97,8 +112,19 @@ impl Counters {
         add(&self.fetches, 1);
     }
 
-    pub fn fetch_failed(&self) {
-        add(&self.fetch_failures, 1);
+    pub fn fetch_failed(&self, error: &FetchError) {
+        match error {
+            FetchError::Abandoned => add(&self.abandoned, 1),
+            _ => add(&self.fetch_failures, 1),
+        }
+    }
+
+    pub fn revalidation(&self) {
+        add(&self.revalidations, 1);
+    }
+
+    pub fn purged(&self) {
+        add(&self.purges, 1);
     }
 
     pub fn fetched(&self, bytes: usize) {
@@ -116,6 +142,10 @@ impl Counters {
             hits: read(&self.hits),
             follows: read(&self.follows),
             misses: read(&self.misses),
+            stale: read(&self.stale),
+            revalidations: read(&self.revalidations),
+            abandoned: read(&self.abandoned),
+            purges: read(&self.purges),
             negative_hits: read(&self.negative_hits),
             failures: read(&self.failures),
             fetches: read(&self.fetches),

@@ -11,69 +11,122 @@ use crate::body::{Body, RangeReply, Source};
 use crate::budget::Budget;
 use crate::config::{RamConfig, Terms};
 use crate::fault::FetchError;
-use crate::flight::{Contact, Flight, Flights};
-use crate::meta::Metas;
-use crate::object::{ChunkKey, ObjMeta, ObjName};
+use crate::flight::{Contact, Flight, Flights, Progress};
+use crate::line::{Line, Priority};
+use crate::meta::{Known, Look, Metas, View};
+use crate::object::{ChunkKey, ObjName};
+use crate::purge::{Generations, Purge, PurgeManner};
 use crate::ram::Ram;
 use crate::reader::Reader;
 use crate::stats::{Counters, Stats};
 use crate::upstream::Upstream;
 use crate::{Resolved, resolve};
 use antiphon_core::chunk::{run_span, touched};
-use antiphon_core::{ChunkNo, RangeSpec, Span};
+use antiphon_core::{ChunkNo, Clock, RangeSpec, Span};
 use bytes::Bytes;
-use std::ops::Range;
 use std::sync::Arc;
 use tokio::runtime::Handle;
+use tokio::sync::watch;
 
 /// Memory, upstream and what is under way between them.
 pub(crate) struct Tiers {
     pub metas: Metas,
+    pub generations: Arc<Generations>,
     pub stats: Counters,
     pub ram: Ram,
     pub flights: Arc<Flights>,
+    pub line: Arc<Line>,
     pub budget: Arc<Budget>,
     pub upstream: Arc<dyn Upstream>,
+    pub clock: Arc<dyn Clock>,
     runtime: Handle,
     pub terms: Terms,
     /// Chunks in one fetch at most.
     run_max: u32,
+    /// Held by the purge under way: generations are given out one after the other.
+    purging: tokio::sync::Mutex<()>,
 }
 
 /// A place on a flight.
 pub(crate) struct Seat {
     pub flight: Arc<Flight>,
+    pub progress: watch::Receiver<Progress>,
     pub source: Source,
 }
 
+/// What a contact is to find out.
+pub(crate) struct Inquiry {
+    /// Bytes that are fetched by the way, if nothing is known of the object.
+    pub bytes: Option<Span>,
+    /// The object as it was, if the question is whether it still is.
+    pub known: Option<Arc<Known>>,
+    /// Whether somebody waits for the outcome.
+    pub audience: Audience,
+}
+
+/// For whom something is found out.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Audience {
+    /// Whoever follows it; without any it is given up.
+    Followers,
+    /// Those who come later.
+    Posterity,
+}
+
 enum Joined {
-    Known(Arc<ObjMeta>),
+    Known(View),
     Contact(Arc<Contact>, Source),
 }
 
 impl Tiers {
-    pub fn new(config: &RamConfig, upstream: Arc<dyn Upstream>, runtime: Handle) -> Arc<Self> {
+    pub fn new(
+        config: &RamConfig,
+        upstream: Arc<dyn Upstream>,
+        runtime: Handle,
+        clock: Arc<dyn Clock>,
+    ) -> Arc<Self> {
         let terms = config.terms();
         let run_max = Span::whole(terms.fetch_max).map_or(1, |span| touched(span).end);
+        let generations = Arc::new(Generations::new(&[]));
         Arc::new(Self {
-            metas: Metas::new(config),
+            metas: Metas::new(config, Arc::clone(&generations)),
+            generations,
             stats: Counters::default(),
             ram: Ram::new(),
             flights: Arc::default(),
+            line: Line::new(config.fetches_max as usize, config.fetch_queue_max as usize),
             budget: Budget::new(terms.capacity),
             upstream,
+            clock,
             runtime,
             terms,
             run_max,
+            purging: tokio::sync::Mutex::default(),
         })
     }
 
+    /// The object as it may be served now; if upstream is to be asked behind the answer, that begins here. What
+    /// is known of it otherwise, for upstream to be asked first.
+    pub fn view(self: &Arc<Self>, object: &ObjName) -> Result<View, Option<Arc<Known>>> {
+        match self.metas.look(object.key(), self.clock.now()) {
+            Look::Serve(view) => Ok(view),
+            Look::ServeAndAsk(view) => {
+                let known = Some(Arc::clone(&view.known));
+                let inquiry = Inquiry { bytes: None, known, audience: Audience::Posterity };
+                self.join_contact(object, inquiry, Priority::Prefetch);
+                Ok(view)
+            }
+            Look::Ask(known) => Err(Some(known)),
+            Look::Unknown => Err(None),
+        }
+    }
+
     /// The start of `span` as far as its first chunk goes, if that is in memory.
-    pub fn resident(&self, object: &ObjName, meta: &ObjMeta, span: Span) -> Option<Bytes> {
+    pub fn resident(&self, object: &ObjName, view: &View, span: Span) -> Option<Bytes> {
         let no = ChunkNo::holding(span.start())?;
-        let chunk = no.span(meta.total_len)?;
+        let chunk = no.span(view.meta().total_len)?;
         let at = chunk.offsets_of(chunk.overlap(span)?)?;
-        let slot = self.ram.get(ChunkKey { obj: object.key(), no: no.0 }, meta.ver)?;
+        let slot = self.ram.get(ChunkKey { obj: object.key(), no: no.0 }, view.chunks())?;
         debug_assert_eq!(slot.len(), chunk.len(), "a kept chunk is complete");
         slot.bytes(at.start, at.end)
     }
@@ -84,105 +137,162 @@ impl Tiers {
         object: &ObjName,
         range: Option<RangeSpec>,
     ) -> Result<RangeReply, FetchError> {
-        let (meta, seat) = match self.metas.known(object.key()) {
-            Some(meta) => (meta, None),
-            None => self.describe(object, self.first_run(range)).await?,
+        let (view, seat) = match self.view(object) {
+            Ok(view) => (view, None),
+            Err(known) => {
+                let bytes = self.first_run(range).filter(|_| known.is_none());
+                let inquiry = Inquiry { bytes, known, audience: Audience::Followers };
+                self.describe(object, inquiry, Priority::Listener).await?
+            }
         };
+        view.known.answered();
+        let (meta, freshness) = (Arc::clone(view.meta()), view.freshness);
         let span = match resolve(range, &meta) {
             Resolved::Bytes(span) => span,
             Resolved::PastEnd => return Ok(RangeReply::Unsatisfiable { meta }),
             Resolved::EmptyObject => {
-                return Ok(RangeReply::Granted {
-                    meta,
-                    span: None,
-                    source: Source::Upstream,
-                    body: Body::Empty,
-                });
+                let source = Source::Upstream.with(freshness);
+                return Ok(RangeReply::Granted { meta, span: None, source, freshness, body: Body::Empty });
             }
         };
-        let mut reader = Reader::new(Arc::clone(self), object.clone(), Arc::clone(&meta), span);
+        let mut reader = Reader::new(Arc::clone(self), object.clone(), view, span);
         if let Some(seat) = seat {
             reader.sit(seat);
         }
         let (body, source) = reader.into_body().await?;
-        Ok(RangeReply::Granted { meta, span: Some(span), source, body })
+        let source = source.with(freshness);
+        Ok(RangeReply::Granted { meta, span: Some(span), source, freshness, body })
     }
 
-    /// Finds out about an object nothing is known of; `ask` is fetched by the way if it is this call that asks.
+    /// Asks upstream about an object, or joins whoever does.
     pub async fn describe(
         self: &Arc<Self>,
         object: &ObjName,
-        ask: Option<Span>,
-    ) -> Result<(Arc<ObjMeta>, Option<Seat>), FetchError> {
+        inquiry: Inquiry,
+        priority: Priority,
+    ) -> Result<(View, Option<Seat>), FetchError> {
         if let Some(error) = self.metas.negative(object.key()) {
             return Err(FetchError::Remembered(error));
         }
-        let (contact, source) = match self.join_contact(object, ask) {
-            Joined::Known(meta) => return Ok((meta, None)),
+        let (contact, source) = match self.join_contact(object, inquiry, priority) {
+            Joined::Known(view) => return Ok((view, None)),
             Joined::Contact(contact, source) => (contact, source),
         };
-        let (meta, flight) = contact.outcome().await?;
-        Ok((meta, flight.map(|flight| Seat { flight, source })))
+        let (view, flight) = contact.outcome().await?;
+        Ok((view, flight.map(|flight| Seat { progress: flight.follow(), flight, source })))
     }
 
     /// Joins the running contact of an object or starts one.
-    fn join_contact(self: &Arc<Self>, object: &ObjName, ask: Option<Span>) -> Joined {
+    fn join_contact(self: &Arc<Self>, object: &ObjName, inquiry: Inquiry, priority: Priority) -> Joined {
         let mut running = self.flights.lock();
-        if let Some(contact) = running.contact(object.key()) {
+        let now = self.generations.now();
+        if let Some(contact) = running.contact(object.key(), now) {
+            contact.urgency.add(priority);
             return Joined::Contact(Arc::clone(contact), Source::Flight);
         }
         // A contact remembers what it learnt before it leaves the table.
-        if let Some(meta) = self.metas.known(object.key()) {
-            return Joined::Known(meta);
+        if inquiry.audience == Audience::Followers
+            && let Look::Serve(view) | Look::ServeAndAsk(view) =
+                self.metas.look(object.key(), self.clock.now())
+        {
+            return Joined::Known(view);
         }
-        let landing = self.flights.meet(&mut running, object.key());
-        let contact = Arc::clone(landing.contact());
+        let landing = self.flights.meet(&mut running, object.key(), now, priority);
+        let contact = Arc::clone(&landing.contact);
         drop(running);
         let (tiers, object) = (Arc::clone(self), object.clone());
-        self.runtime.spawn(async move { tiers.contact(object, ask, landing).await });
+        self.runtime.spawn(async move { tiers.contact(object, inquiry, landing).await });
         Joined::Contact(contact, Source::Upstream)
     }
 
     /// A seat on the flight that brings the first chunk of `rest`: a running one, or a new one for the run of
     /// missing chunks from there. `None` if the chunk has come into memory meanwhile.
-    pub fn board(self: &Arc<Self>, object: &ObjName, meta: &Arc<ObjMeta>, rest: Span) -> Option<Seat> {
+    pub fn board(
+        self: &Arc<Self>,
+        object: &ObjName,
+        view: &View,
+        rest: Span,
+        priority: Priority,
+    ) -> Option<Seat> {
         let wanted = touched(rest);
+        let ver = view.chunks();
         let key = |no| ChunkKey { obj: object.key(), no };
         let mut running = self.flights.lock();
-        if let Some(flight) = running.flight(key(wanted.start), meta.ver) {
-            return Some(Seat { flight: Arc::clone(flight), source: Source::Flight });
+        if let Some(flight) = running.flight(key(wanted.start), ver) {
+            flight.urgency.add(priority);
+            let (flight, progress) = (Arc::clone(flight), flight.follow());
+            return Some(Seat { flight, progress, source: Source::Flight });
         }
         let reach = wanted.end.min(wanted.start.saturating_add(self.run_max));
-        let missing =
-            |no: &u32| !self.ram.holds(key(*no), meta.ver) && running.flight(key(*no), meta.ver).is_none();
+        let missing = |no: &u32| !self.ram.holds(key(*no), ver) && running.flight(key(*no), ver).is_none();
         let end = (wanted.start..reach).take_while(missing).last()? + 1;
-        let landing = self.flights.launch(&mut running, object, meta, wanted.start..end)?;
-        drop(running);
+        let landing = self.flights.launch(&mut running, object, view, wanted.start..end, priority)?;
         let flight = Arc::clone(&landing.flight);
+        let progress = flight.follow();
+        drop(running);
         let tiers = Arc::clone(self);
         self.runtime.spawn(async move { tiers.fill(landing).await });
-        Some(Seat { flight, source: Source::Upstream })
+        Some(Seat { flight, progress, source: Source::Upstream })
     }
 
-    /// Lets fetches of the chunks `nos` begin, as far as they are in `rest` and missing.
-    pub fn look_ahead(self: &Arc<Self>, object: &ObjName, meta: &Arc<ObjMeta>, rest: Span, nos: Range<u32>) {
-        for no in nos {
-            let Some(ahead) = ChunkNo(no).span(meta.total_len).and_then(|chunk| chunk.overlap(rest)) else {
-                return;
-            };
-            if !self.ram.holds(ChunkKey { obj: object.key(), no }, meta.ver)
-                && let Some(ahead) = Span::new(ahead.start(), rest.end())
-            {
-                // The seat is given up at once: the fetch goes on, and the reader finds it when it gets there.
-                self.board(object, meta, ahead);
-            }
+    /// A seat on the flight of the chunk `no`, as far as it is in `rest` and missing.
+    pub fn look_ahead(
+        self: &Arc<Self>,
+        object: &ObjName,
+        view: &View,
+        rest: Span,
+        no: u32,
+        priority: Priority,
+    ) -> Option<Seat> {
+        let ahead = ChunkNo(no).span(view.meta().total_len)?.overlap(rest)?;
+        if self.ram.holds(ChunkKey { obj: object.key(), no }, view.chunks()) {
+            return None;
         }
+        self.board(object, view, Span::new(ahead.start(), rest.end())?, priority)
+    }
+
+    /// Fetches what is missing of `span`, one flight after the other.
+    pub async fn prefetch(
+        self: &Arc<Self>,
+        object: &ObjName,
+        span: Span,
+        priority: Priority,
+    ) -> Result<(), FetchError> {
+        let view = match self.view(object) {
+            Ok(view) => view,
+            Err(known) => {
+                let inquiry = Inquiry { bytes: None, known, audience: Audience::Followers };
+                self.describe(object, inquiry, priority).await?.0
+            }
+        };
+        let mut rest = Span::whole(view.meta().total_len).and_then(|whole| whole.overlap(span));
+        while let Some(missing) = rest {
+            let Some(no) = ChunkNo::holding(missing.start()) else { break };
+            let mut reached = no.span(view.meta().total_len).map_or(missing.end(), Span::end);
+            if let Some(mut seat) = self.look_ahead(object, &view, missing, no.0, priority) {
+                seat.flight.ended(&mut seat.progress).await?;
+                reached = seat.flight.span.end();
+            }
+            rest = Span::new(reached, missing.end());
+        }
+        Ok(())
+    }
+
+    /// Purges, and holds it against everything that was asked for before.
+    pub async fn purge(&self, purge: &Purge, manner: PurgeManner) {
+        let _one_at_a_time = self.purging.lock().await;
+        let record = self.generations.next(purge.scope(), manner, self.clock.now());
+        self.generations.apply(&record);
+        self.stats.purged();
     }
 
     /// Sizes and counters.
     pub fn snapshot(&self) -> Stats {
         let (resident_bytes, resident_chunks) = self.ram.size();
+        let (fetching, queued) = self.line.lengths();
         Stats {
+            fetching,
+            queued,
             flights: self.flights.lock().count(),
             resident_chunks,
             resident_bytes,

@@ -6,10 +6,16 @@
 mod bound;
 #[path = "promises/faults.rs"]
 mod faults;
+#[path = "promises/freshness.rs"]
+mod freshness;
+#[path = "promises/leaving.rs"]
+mod leaving;
 #[path = "promises/model.rs"]
 mod model;
 #[path = "promises/negative.rs"]
 mod negative;
+#[path = "promises/purge.rs"]
+mod purge;
 #[path = "promises/sharing.rs"]
 mod sharing;
 #[path = "promises/stress.rs"]

@@ -13,7 +13,7 @@ use crate::decide::{Asked, Wish};
 use crate::reply::{Body, Reply};
 use crate::serve::Edge;
 use crate::verdict::{Refusal, Verdict};
-use antiphon_cache::{Body as CacheBody, FetchError, ObjMeta, ObjName, RangeReply, Source};
+use antiphon_cache::{Body as CacheBody, FetchError, Freshness, ObjMeta, ObjName, RangeReply, Source};
 use antiphon_core::{RangeSpec, Span};
 use http::header::{
     ACCEPT_RANGES, ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, CACHE_CONTROL, CONTENT_LENGTH,
@@ -72,8 +72,8 @@ async fn bytes(
         None => edge.cache.get(name, range).await,
     };
     match found {
-        Ok(RangeReply::Granted { meta, span, source, body }) => {
-            let grant = Grant { span, source, partial: range.and(span) };
+        Ok(RangeReply::Granted { meta, span, source, freshness, body }) => {
+            let grant = Grant { span, source, freshness, partial: range.and(span) };
             granted(wish, &meta, grant, body, account)
         }
         Ok(RangeReply::Unsatisfiable { meta }) => {
@@ -89,6 +89,8 @@ struct Grant {
     span: Option<Span>,
     /// Where the first come from.
     source: Source,
+    /// Whether they are what the origin would say now.
+    freshness: Freshness,
     /// The same bytes, if they answer a range.
     partial: Option<Span>,
 }
@@ -98,7 +100,7 @@ fn granted(wish: &Wish<'_>, meta: &ObjMeta, grant: Grant, body: CacheBody, mut a
     let mut headers = object_fields(wish, meta);
     let len = grant.span.map_or(0, Span::len);
     headers.push((CONTENT_LENGTH, HeaderValue::from(len)));
-    headers.push((CACHE_STATUS, cache_status(grant.source)));
+    headers.push((CACHE_STATUS, cache_status(grant.source, grant.freshness)));
     let status = match grant.partial {
         Some(span) => {
             headers.push((CONTENT_RANGE, content_range(span, meta.total_len)));
@@ -164,12 +166,18 @@ fn content_range(span: Span, total_len: u64) -> HeaderValue {
     HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("bytes */*"))
 }
 
-/// RFC 9211: where the first bytes come from.
-fn cache_status(source: Source) -> HeaderValue {
-    HeaderValue::from_static(match source {
-        Source::Ram => "antiphon; hit; detail=ram",
-        Source::Flight => "antiphon; fwd=miss; collapsed",
-        Source::Upstream => "antiphon; fwd=miss; stored",
-        Source::Negative => "antiphon; hit; detail=negative",
+/// RFC 9211: where the first bytes come from, and whether the origin was asked.
+fn cache_status(source: Source, freshness: Freshness) -> HeaderValue {
+    HeaderValue::from_static(match freshness {
+        Freshness::Revalidated => "antiphon; fwd=stale; fwd-status=304",
+        Freshness::Stale => "antiphon; hit; detail=stale-while-revalidate",
+        Freshness::StaleOnError => "antiphon; fwd=stale; detail=stale-if-error",
+        Freshness::Fresh => match source {
+            Source::Ram => "antiphon; hit; detail=ram",
+            Source::Flight => "antiphon; fwd=miss; collapsed",
+            Source::Upstream => "antiphon; fwd=miss; stored",
+            Source::Stale => "antiphon; hit; detail=stale",
+            Source::Negative => "antiphon; hit; detail=negative",
+        },
     })
 }

@@ -249,8 +249,10 @@ fn build(config: &Config, clock: Arc<dyn Clock>) -> Result<Edge, StartError> {
     let secret = Secret::from_text(&read("upstream.secret_file", file)?)
         .map_err(|cause| StartError::Secret { file: file.clone(), cause })?;
     let trust = trust(config)?;
-    let origin = upstream::Origin::new(config.upstream.clone(), &secret, trust, Arc::clone(&metrics))?;
-    let cache = RangeCache::new(config.cache.clone(), Arc::new(origin), Handle::current());
+    let terms = config.upstream.clone();
+    let origin = upstream::Origin::new(terms, &secret, trust, Arc::clone(&metrics), Arc::clone(&clock))?;
+    let cache =
+        RangeCache::new(config.cache.clone(), Arc::new(origin), Handle::current(), Arc::clone(&clock));
     let limits = &config.limits;
     let connections =
         Connections::new(limits.connections_max as usize, limits.connections_per_address_max as usize);

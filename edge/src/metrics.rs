@@ -36,7 +36,7 @@ pub struct Metrics {
 }
 
 const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
-const SOURCES: [Source; 4] = [Source::Ram, Source::Flight, Source::Upstream, Source::Negative];
+const SOURCES: [Source; 5] = [Source::Ram, Source::Flight, Source::Upstream, Source::Stale, Source::Negative];
 /// Seconds. The promise is music within 0.2 s, so that is where the steps are close.
 const TTFB_STEPS: [f64; 14] =
     [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 5.0];
@@ -47,6 +47,7 @@ pub(crate) const fn source_name(source: Source) -> &'static str {
         Source::Ram => "ram",
         Source::Flight => "flight",
         Source::Upstream => "upstream",
+        Source::Stale => "stale",
         Source::Negative => "negative",
     }
 }
@@ -56,7 +57,8 @@ const fn source_index(source: Source) -> usize {
         Source::Ram => 0,
         Source::Flight => 1,
         Source::Upstream => 2,
-        Source::Negative => 3,
+        Source::Stale => 3,
+        Source::Negative => 4,
     }
 }
 

@@ -11,19 +11,20 @@
 
 mod answer;
 mod authority;
+mod terms;
 
 pub use authority::Authority;
 
 use crate::config::{UpstreamConfig, millis, secs};
 use crate::metrics::Metrics;
-use answer::{Head, check};
-use antiphon_cache::{ObjName, Upstream, UpstreamError, UpstreamReply, Want};
-use antiphon_core::Secret;
+use answer::{Question, Said, check};
+use antiphon_cache::{Answer, ObjMeta, ObjName, Upstream, UpstreamError, UpstreamReply, Want};
+use antiphon_core::{Clock, Secret};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
-use http::header::{ACCEPT, AUTHORIZATION, HOST, RANGE};
+use http::header::{ACCEPT, AUTHORIZATION, HOST, IF_NONE_MATCH, RANGE};
 use http::{HeaderValue, Method};
 use pingora_core::connectors::ConnectorOptions;
 use pingora_core::connectors::http::Connector;
@@ -45,6 +46,7 @@ pub struct Origin {
     terms: UpstreamConfig,
     line: Arc<Semaphore>,
     metrics: Arc<Metrics>,
+    clock: Arc<dyn Clock>,
 }
 
 /// Connections to the origin.
@@ -80,6 +82,7 @@ impl Origin {
         secret: &Secret,
         trust: &Path,
         metrics: Arc<Metrics>,
+        clock: Arc<dyn Clock>,
     ) -> Result<Self, OriginError> {
         let authority = Authority::parse(&config.url).map_err(OriginError::Url)?;
         let mut bearer = Vec::from(b"Bearer ");
@@ -95,19 +98,20 @@ impl Origin {
             line: Arc::new(Semaphore::new(config.concurrency_max as usize)),
             terms: config,
             metrics,
+            clock,
         })
     }
 
     /// Waits for a place in line, then asks, twice if need be, all within the time for the first byte.
-    async fn ask(&self, object: &ObjName, want: Want) -> Result<(Exchange, Head), UpstreamError> {
+    async fn ask(&self, asked: &Question<'_>) -> Result<(Exchange, Said), UpstreamError> {
         let deadline = Instant::now() + millis(self.terms.first_byte_ms);
         let place = timeout_at(deadline, Arc::clone(&self.line).acquire_owned());
         let place = place.await.ok().and_then(Result::ok).ok_or(UpstreamError::TimedOut)?;
         let mut busy = Some(Busy::new(place, self.metrics.upstream_busy.clone()));
         let mut attempt = 0;
         loop {
-            let asked = timeout_at(deadline, self.attempt(object, want, attempt, &mut busy));
-            match asked.await.unwrap_or(Err(Attempt::Final(UpstreamError::TimedOut))) {
+            let answer = timeout_at(deadline, self.attempt(asked, attempt, &mut busy));
+            match answer.await.unwrap_or(Err(Attempt::Final(UpstreamError::TimedOut))) {
                 Ok(answer) => return Ok(answer),
                 Err(Attempt::Broken(_)) if attempt + 1 < ATTEMPTS => {
                     attempt += 1;
@@ -121,11 +125,10 @@ impl Origin {
     /// Asks once. `busy` is taken when the answer is good.
     async fn attempt(
         &self,
-        object: &ObjName,
-        want: Want,
+        asked: &Question<'_>,
         attempt: usize,
         busy: &mut Option<Busy>,
-    ) -> Result<(Exchange, Head), Attempt> {
+    ) -> Result<(Exchange, Said), Attempt> {
         let address =
             self.authority.resolve(attempt).await.map_err(|cause| Attempt::Broken(unreachable(cause)))?;
         let mut peer = HttpPeer::new(address, self.authority.is_tls(), self.authority.host().to_owned());
@@ -135,7 +138,7 @@ impl Origin {
         let connected = self.pool.connector.get_http_session(&peer).await;
         let (mut session, _) = connected.map_err(|cause| Attempt::Broken(broken(cause)))?;
         session.set_read_timeout(Some(millis(self.terms.first_byte_ms)));
-        let request = self.request(object, want).map_err(Attempt::Final)?;
+        let request = self.request(asked).map_err(Attempt::Final)?;
         let sent = session.write_request_header(Box::new(request)).await;
         sent.map_err(|cause| Attempt::Broken(broken(cause)))?;
         session.finish_request_body().await.map_err(|cause| Attempt::Broken(broken(cause)))?;
@@ -143,23 +146,26 @@ impl Origin {
             session.read_response_header().await.map_err(|cause| Attempt::Broken(broken(cause)))?;
             let head = session.response_header().ok_or(Attempt::Final(MALFORMED_HEAD))?;
             if !head.status.is_informational() {
-                let head = check(head.status, &head.headers, object, want).map_err(Attempt::Final)?;
+                let said = check(head.status, &head.headers, asked).map_err(Attempt::Final)?;
                 let busy = busy.take().ok_or(Attempt::Final(MALFORMED_HEAD))?;
-                return Ok((Exchange { session, peer, pool: Arc::clone(&self.pool), _busy: busy }, head));
+                return Ok((Exchange { session, peer, pool: Arc::clone(&self.pool), _busy: busy }, said));
             }
         }
     }
 
-    fn request(&self, object: &ObjName, want: Want) -> Result<RequestHeader, UpstreamError> {
+    fn request(&self, asked: &Question<'_>) -> Result<RequestHeader, UpstreamError> {
         let fault = |_| UpstreamError::Malformed { what: "our own request cannot be written" };
-        let method = if want == Want::Head { Method::HEAD } else { Method::GET };
-        let mut request =
-            RequestHeader::build_no_case(method, object.as_str().as_bytes(), Some(4)).map_err(fault)?;
+        let method = if asked.want == Want::Head { Method::HEAD } else { Method::GET };
+        let path = asked.object.as_str().as_bytes();
+        let mut request = RequestHeader::build_no_case(method, path, Some(5)).map_err(fault)?;
         request.insert_header(HOST, self.authority.as_str()).map_err(fault)?;
         request.insert_header(AUTHORIZATION, self.bearer.clone()).map_err(fault)?;
         request.insert_header(ACCEPT, "*/*").map_err(fault)?;
-        if let Want::Range(spec) = want {
+        if let Want::Range(spec) = asked.want {
             request.insert_header(RANGE, spec.to_string()).map_err(fault)?;
+        }
+        if let Some(etag) = asked.known.and_then(|known| known.etag.as_deref()) {
+            request.insert_header(IF_NONE_MATCH, etag).map_err(fault)?;
         }
         Ok(request)
     }
@@ -167,13 +173,26 @@ impl Origin {
 
 #[async_trait]
 impl Upstream for Origin {
-    async fn fetch(&self, object: &ObjName, want: Want) -> Result<UpstreamReply, UpstreamError> {
+    async fn fetch(
+        &self,
+        object: &ObjName,
+        want: Want,
+        known: Option<&ObjMeta>,
+    ) -> Result<Answer, UpstreamError> {
         let started = Instant::now();
-        let asked = self.ask(object, want).await;
+        let question = Question { object, want, known, at: self.clock.now() };
+        let asked = self.ask(&question).await;
         self.metrics.upstream_ttfb.observe(started.elapsed().as_secs_f64());
         let outcome = asked.as_ref().map_or_else(outcome, |_| "ok");
         self.metrics.upstream_fetches.with_label_values(&[outcome]).inc();
-        let (exchange, head) = asked?;
+        let (exchange, said) = asked?;
+        let head = match said {
+            Said::Found(head) => head,
+            Said::NotModified(meta) => {
+                exchange.release().await;
+                return Ok(Answer::NotModified(meta));
+            }
+        };
         let len = head.span.map_or(0, antiphon_core::Span::len);
         let body = match head.span {
             Some(_) => exchange.into_body(len),
@@ -182,7 +201,7 @@ impl Upstream for Origin {
                 stream::empty().boxed()
             }
         };
-        Ok(UpstreamReply { meta: head.meta, span: head.span, digest: head.digest, body })
+        Ok(Answer::Found(UpstreamReply { meta: head.meta, span: head.span, digest: head.digest, body }))
     }
 }
 

@@ -150,9 +150,11 @@ impl Verdict {
             | FetchError::Long { .. }
             | FetchError::WrongDigest { .. }
             | FetchError::TooLong { .. } => BAD_ORIGIN,
-            FetchError::Crowded { .. } | FetchError::Interrupted => {
-                (StatusCode::SERVICE_UNAVAILABLE, "the edge is busy\n")
-            }
+            FetchError::Crowded { .. }
+            | FetchError::Queued { .. }
+            | FetchError::Abandoned
+            | FetchError::Purged
+            | FetchError::Interrupted => (StatusCode::SERVICE_UNAVAILABLE, "the edge is busy\n"),
         };
         let retry = matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT);
         let extra = retry.then(|| (RETRY_AFTER, HeaderValue::from(RETRY_SECS)));

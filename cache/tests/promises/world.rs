@@ -1,14 +1,15 @@
 //! An upstream of made-up objects, and a cache in front of it.
 
 use antiphon_cache::{
-    Body, FetchError, ObjMeta, ObjName, RamConfig, RangeCache, RangeReply, Source, Upstream, UpstreamError,
-    UpstreamReply, Want,
+    Answer as Said, Body, FetchError, Freshness, ObjMeta, ObjName, Purge, PurgeManner, RamConfig, RangeCache,
+    RangeReply, Source, Upstream, UpstreamError, UpstreamReply, Want,
 };
-use antiphon_core::{ByteSize, RangeSpec, Span};
+use antiphon_core::{ByteSize, RangeSpec, Span, UnixTime};
 use bytes::Bytes;
 use futures_util::stream::{self, BoxStream, StreamExt};
 use sha2::{Digest, Sha256};
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use tokio::sync::watch;
 
@@ -43,6 +44,19 @@ pub enum Fault {
 struct Object {
     version: u32,
     bytes: Bytes,
+    terms: Terms,
+}
+
+/// How long an object holds, in seconds from when it is asked for, and what it is tagged with.
+#[derive(Clone, Debug, Default)]
+pub struct Terms {
+    /// `None` for ever.
+    pub fresh: Option<u64>,
+    pub while_revalidate: u64,
+    pub if_error: u64,
+    pub tags: Vec<String>,
+    /// Nothing may be kept.
+    pub no_store: bool,
 }
 
 /// The scripted upstream.
@@ -53,7 +67,12 @@ pub struct Script {
     /// How many bytes of each body may pass; the head passes from 0 on, and nothing before the gate is set.
     gate: watch::Sender<Option<u64>>,
     digests: bool,
+    /// Answers with all of it, whatever the range.
+    knows_no_ranges: AtomicBool,
+    /// Whether a chunk may be sent twice at a time: only to those who asked before and after a purge.
+    lenient: AtomicBool,
     running: Arc<Running>,
+    clock: Arc<AtomicU64>,
 }
 
 /// Which chunks of which versions are being sent just now; no chunk may be in here twice.
@@ -91,7 +110,11 @@ impl Drop for Sending {
 pub struct World {
     pub upstream: Arc<Script>,
     pub cache: RangeCache,
+    clock: Arc<AtomicU64>,
 }
+
+/// Where every world's clock starts.
+const START: u64 = 1_000_000;
 
 /// Bytes that differ between any two versions and objects, and from place to place.
 pub fn content(name: &str, version: u32, len: u64) -> Bytes {
@@ -115,7 +138,11 @@ pub fn etag(version: u32) -> String {
 
 impl Script {
     pub fn put(&self, name: &str, version: u32, len: u64) {
-        let object = Object { version, bytes: content(name, version, len) };
+        self.put_on(name, version, len, Terms::default());
+    }
+
+    pub fn put_on(&self, name: &str, version: u32, len: u64, terms: Terms) {
+        let object = Object { version, bytes: content(name, version, len), terms };
         self.objects.lock().unwrap().insert(name.into(), object);
     }
 
@@ -146,14 +173,47 @@ impl Script {
         self.gate.send_replace(Some(bytes));
     }
 
-    fn reply(&self, name: &ObjName, want: Want, fault: Fault) -> Result<UpstreamReply, UpstreamError> {
+    pub fn forget_ranges(&self) {
+        self.knows_no_ranges.store(true, Ordering::Relaxed);
+    }
+
+    pub fn allow_twice(&self) {
+        self.lenient.store(true, Ordering::Relaxed);
+    }
+
+    fn describe(&self, object: &Object) -> ObjMeta {
+        let mut meta = ObjMeta::new(object.bytes.len() as u64, Some(etag(object.version)));
+        meta.content_type = Some("audio/mp4".into());
+        let terms = &object.terms;
+        meta.tags = terms.tags.clone();
+        if let Some(secs) = terms.fresh {
+            meta.fresh_until = UnixTime(self.clock.load(Ordering::Relaxed)).plus(secs);
+            meta.stale_while_revalidate_until = meta.fresh_until.plus(terms.while_revalidate);
+            meta.stale_if_error_until = meta.fresh_until.plus(terms.if_error);
+        }
+        if terms.no_store {
+            meta.fresh_until = UnixTime(0);
+        }
+        meta
+    }
+
+    fn reply(
+        &self,
+        name: &ObjName,
+        want: Want,
+        known: Option<&ObjMeta>,
+        fault: Fault,
+    ) -> Result<Said, UpstreamError> {
         let objects = self.objects.lock().unwrap();
         let object = objects.get(name.as_str()).ok_or(UpstreamError::Missing)?;
         let len = object.bytes.len() as u64;
-        let mut meta = ObjMeta::new(len, Some(etag(object.version)));
-        meta.content_type = Some("audio/mp4".into());
+        let meta = self.describe(object);
+        if known.is_some_and(|known| known.etag == meta.etag) {
+            return Ok(Said::NotModified(meta));
+        }
         let mut span = match want {
             Want::Head => None,
+            Want::Range(_) if self.knows_no_ranges.load(Ordering::Relaxed) => Span::whole(len),
             Want::Range(spec) => spec.resolve(len),
             Want::Whole => Span::whole(len),
         };
@@ -161,7 +221,8 @@ impl Script {
             span = span.and_then(|span| Span::new(span.start() + CHUNK, span.end() + CHUNK));
         }
         let Some(span) = span else {
-            return Ok(UpstreamReply { meta, span: None, digest: None, body: stream::empty().boxed() });
+            let body = stream::empty().boxed();
+            return Ok(Said::Found(UpstreamReply { meta, span: None, digest: None, body }));
         };
         let mut bytes = object.bytes.slice((span.start().min(len)) as usize..(span.end().min(len)) as usize);
         if fault == Fault::OneTooMany {
@@ -176,10 +237,13 @@ impl Script {
         // cross one that was asked for in the new version.
         let (running, name, version) = (Arc::clone(&self.running), name.as_str().to_owned(), object.version);
         let mut sending = None;
+        let strict = !self.lenient.load(Ordering::Relaxed);
         let body = body(bytes, fault, self.gate.subscribe()).inspect(move |_| {
-            sending.get_or_insert_with(|| Sending::begin(&running, &name, version, span));
+            if strict {
+                sending.get_or_insert_with(|| Sending::begin(&running, &name, version, span));
+            }
         });
-        Ok(UpstreamReply { meta, span: Some(span), digest, body: body.boxed() })
+        Ok(Said::Found(UpstreamReply { meta, span: Some(span), digest, body: body.boxed() }))
     }
 }
 
@@ -218,7 +282,12 @@ pub fn broken() -> UpstreamError {
 
 #[async_trait::async_trait]
 impl Upstream for Script {
-    async fn fetch(&self, object: &ObjName, want: Want) -> Result<UpstreamReply, UpstreamError> {
+    async fn fetch(
+        &self,
+        object: &ObjName,
+        want: Want,
+        known: Option<&ObjMeta>,
+    ) -> Result<Said, UpstreamError> {
         self.fetches.lock().unwrap().push(want);
         let fault = self.faults.lock().unwrap().pop_front().unwrap_or(Fault::None);
         let _ = self.gate.subscribe().wait_for(Option::is_some).await;
@@ -227,7 +296,7 @@ impl Upstream for Script {
             Fault::Panics => panic!("as scripted"),
             Fault::Status(410) => Err(UpstreamError::Gone),
             Fault::Status(status) => Err(UpstreamError::Refused { status }),
-            _ => self.reply(object, want, fault),
+            _ => self.reply(object, want, known, fault),
         }
     }
 }
@@ -238,17 +307,39 @@ impl World {
     }
 
     pub fn with(config: RamConfig, digests: bool) -> Self {
+        let clock = Arc::new(AtomicU64::new(START));
         let upstream = Arc::new(Script {
             objects: Mutex::default(),
             faults: Mutex::default(),
             fetches: Mutex::default(),
             gate: watch::Sender::new(Some(u64::MAX)),
             digests,
+            knows_no_ranges: AtomicBool::new(false),
+            lenient: AtomicBool::new(false),
             running: Arc::default(),
+            clock: Arc::clone(&clock),
         });
+        let tells = Arc::clone(&clock);
+        let now = Arc::new(move || UnixTime(tells.load(Ordering::Relaxed)));
         let runtime = tokio::runtime::Handle::current();
-        let cache = RangeCache::new(config, Arc::clone(&upstream) as Arc<dyn Upstream>, runtime);
-        Self { upstream, cache }
+        let cache = RangeCache::new(config, Arc::clone(&upstream) as Arc<dyn Upstream>, runtime, now);
+        Self { upstream, cache, clock }
+    }
+
+    /// Lets time pass.
+    pub fn pass(&self, secs: u64) {
+        self.clock.fetch_add(secs, Ordering::Relaxed);
+    }
+
+    pub async fn purge(&self, purge: Purge, manner: PurgeManner) {
+        self.cache.purge(&purge, manner).await;
+    }
+
+    /// Lets all tasks that can run do so.
+    pub async fn settle(&self) {
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
     }
 
     /// A world with one object, `/a` in version 1.
@@ -274,6 +365,7 @@ pub struct Answer {
     pub etag: String,
     pub span: Option<Span>,
     pub source: Source,
+    pub freshness: Freshness,
     pub bytes: Vec<u8>,
 }
 
@@ -284,12 +376,13 @@ impl Answer {
                 etag: meta.etag.clone().unwrap(),
                 span: None,
                 source: Source::Ram,
+                freshness: Freshness::Fresh,
                 bytes: Vec::new(),
             }),
-            RangeReply::Granted { meta, span, source, mut body } => {
+            RangeReply::Granted { meta, span, source, freshness, mut body } => {
                 let bytes = drain(&mut body).await?;
                 assert_eq!(bytes.len() as u64, span.map_or(0, Span::len), "an answer is as long as it says");
-                Ok(Self { etag: meta.etag.clone().unwrap(), span, source, bytes })
+                Ok(Self { etag: meta.etag.clone().unwrap(), span, source, freshness, bytes })
             }
         }
     }

@@ -3,20 +3,42 @@
 //! Promises
 //! - A 206 has exactly one `Content-Range`, it starts where we asked and ends there or at the object's end, and
 //!   `Content-Length` says the same number.
-//! - A 200 to a range is believed only if it is the whole object and the range asked for its start.
+//! - A 200 to a range is the whole object and is passed on as that.
+//! - A 304 is an answer only to a condition, and about the object of the condition.
 //! - The entity tag is the one that the path prescribes: another one is another recording, or another key.
 //!
 //! Does not know: connections, bodies.
 
+use super::terms::{self, CACHE_TAG};
 use antiphon_cache::{ObjMeta, ObjName, UpstreamError, Want};
-use antiphon_core::{ObjectPath, RangeSpec, Span};
+use antiphon_core::{ObjectPath, Span, UnixTime};
 use data_encoding::BASE64;
 use http::header::{
     CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, LAST_MODIFIED,
 };
 use http::{HeaderMap, HeaderName, StatusCode};
 
-/// A head that fits.
+/// What a head that fits says.
+#[derive(Debug)]
+pub(super) enum Said {
+    /// The object of the condition is unchanged; its description as of today.
+    NotModified(ObjMeta),
+    /// The object, or a part of it.
+    Found(Head),
+}
+
+/// What was asked.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Question<'a> {
+    pub object: &'a ObjName,
+    pub want: Want,
+    /// The object as it was, if the question is whether it still is.
+    pub known: Option<&'a ObjMeta>,
+    /// When it was asked.
+    pub at: UnixTime,
+}
+
+/// The head of an answer with an object.
 #[derive(Debug)]
 pub(super) struct Head {
     pub meta: ObjMeta,
@@ -32,45 +54,59 @@ const CONTENT_DIGEST: HeaderName = HeaderName::from_static("content-digest");
 pub(super) fn check(
     status: StatusCode,
     headers: &HeaderMap,
-    object: &ObjName,
-    want: Want,
-) -> Result<Head, UpstreamError> {
-    match status {
-        StatusCode::OK => whole(headers, object, want),
-        StatusCode::PARTIAL_CONTENT => partial(headers, object, want),
-        StatusCode::RANGE_NOT_SATISFIABLE => past_end(headers, want),
+    asked: &Question<'_>,
+) -> Result<Said, UpstreamError> {
+    let head = match status {
+        StatusCode::OK => whole(headers, asked),
+        StatusCode::PARTIAL_CONTENT => partial(headers, asked),
+        StatusCode::RANGE_NOT_SATISFIABLE => past_end(headers, asked.want),
+        StatusCode::NOT_MODIFIED => return not_modified(headers, asked).map(Said::NotModified),
         StatusCode::NOT_FOUND => Err(UpstreamError::Missing),
         StatusCode::GONE => Err(UpstreamError::Gone),
         other => Err(UpstreamError::Refused { status: other.as_u16() }),
-    }
+    };
+    head.map(Said::Found)
 }
 
-fn whole(headers: &HeaderMap, object: &ObjName, want: Want) -> Result<Head, UpstreamError> {
+fn whole(headers: &HeaderMap, asked: &Question<'_>) -> Result<Head, UpstreamError> {
     let len = length(headers)?.ok_or(malformed("no Content-Length"))?;
-    let meta = meta(headers, object, len)?;
-    let span = match want {
+    let meta = meta(headers, asked, len)?;
+    let span = match asked.want {
         Want::Head => None,
-        Want::Whole => Span::whole(len),
-        Want::Range(RangeSpec::Between { first: 0, last }) if last.saturating_add(1) >= len => {
-            Span::whole(len)
-        }
-        Want::Range(RangeSpec::From { first: 0 }) => Span::whole(len),
-        Want::Range(RangeSpec::Last { count }) if count >= len => Span::whole(len),
-        Want::Range(_) => return Err(malformed("200 and all of it to a range")),
+        Want::Whole | Want::Range(_) => Span::whole(len),
     };
     Ok(Head { meta, span, digest: digest(headers)? })
 }
 
-fn partial(headers: &HeaderMap, object: &ObjName, want: Want) -> Result<Head, UpstreamError> {
-    let Want::Range(asked) = want else { return Err(malformed("206 without a range")) };
+/// RFC 9110 §15.4.5: what the answer says anew holds, the rest is as it was.
+fn not_modified(headers: &HeaderMap, asked: &Question<'_>) -> Result<ObjMeta, UpstreamError> {
+    let known = asked.known.ok_or(malformed("304 without a condition"))?;
+    if let Some(etag) = one(headers, &ETAG)?
+        && known.etag.as_deref() != Some(etag)
+    {
+        return Err(malformed("304 about another ETag"));
+    }
+    let mut meta = known.clone();
+    if let Some(terms) = one(headers, &CACHE_CONTROL)? {
+        meta.cache_control = Some(terms.to_owned());
+    }
+    if headers.contains_key(&CACHE_TAG) {
+        meta.tags = terms::tags(headers);
+    }
+    terms::set(&mut meta, headers, asked.at);
+    Ok(meta)
+}
+
+fn partial(headers: &HeaderMap, asked: &Question<'_>) -> Result<Head, UpstreamError> {
+    let Want::Range(range) = asked.want else { return Err(malformed("206 without a range")) };
     let (span, total) = content_range(headers)?;
-    if asked.resolve(total) != Some(span) {
+    if range.resolve(total) != Some(span) {
         return Err(malformed("another Content-Range than asked for"));
     }
     if length(headers)?.is_some_and(|len| len != span.len()) {
         return Err(malformed("Content-Length and Content-Range differ"));
     }
-    Ok(Head { meta: meta(headers, object, total)?, span: Some(span), digest: digest(headers)? })
+    Ok(Head { meta: meta(headers, asked, total)?, span: Some(span), digest: digest(headers)? })
 }
 
 /// Only the length counts: the cache asks for the rest.
@@ -86,9 +122,9 @@ fn past_end(headers: &HeaderMap, want: Want) -> Result<Head, UpstreamError> {
     Ok(Head { meta: ObjMeta::new(total, None), span: None, digest: None })
 }
 
-fn meta(headers: &HeaderMap, object: &ObjName, len: u64) -> Result<ObjMeta, UpstreamError> {
+fn meta(headers: &HeaderMap, asked: &Question<'_>, len: u64) -> Result<ObjMeta, UpstreamError> {
     let etag = one(headers, &ETAG)?.ok_or(malformed("no ETag"))?;
-    let prescribed = object.as_str().parse::<ObjectPath>().ok().map(|path| path.etag());
+    let prescribed = asked.object.as_str().parse::<ObjectPath>().ok().map(|path| path.etag());
     if prescribed.as_deref() != Some(etag) {
         return Err(malformed("another ETag than the path's"));
     }
@@ -100,6 +136,8 @@ fn meta(headers: &HeaderMap, object: &ObjName, len: u64) -> Result<ObjMeta, Upst
     meta.content_type = text(&CONTENT_TYPE)?;
     meta.last_modified = text(&LAST_MODIFIED)?.filter(|date| httpdate::parse_http_date(date).is_ok());
     meta.cache_control = text(&CACHE_CONTROL)?;
+    meta.tags = terms::tags(headers);
+    terms::set(&mut meta, headers, asked.at);
     Ok(meta)
 }
 
@@ -161,6 +199,7 @@ const fn malformed(what: &'static str) -> UpstreamError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use antiphon_core::RangeSpec;
 
     const PATH: &str = "/a/c/692/4f1c0d2e9b7a4c554f1c0d2e9b7a4c55/256.mp4";
     const TAG: &str = "\"4f1c0d2e9b7a-256-c692\"";
@@ -174,9 +213,40 @@ mod tests {
             .iter()
             .map(|(name, value)| (HeaderName::from_static(name), value.parse().unwrap()))
             .collect::<HeaderMap>();
-        check(StatusCode::from_u16(status).unwrap(), &headers, &ObjName::new(PATH), want)
-            .map(|head| head.span)
-            .map_err(|error| error.to_string())
+        let (object, at) = (ObjName::new(PATH), UnixTime(1));
+        let question = Question { object: &object, want, known: None, at };
+        match check(StatusCode::from_u16(status).unwrap(), &headers, &question) {
+            Ok(Said::Found(head)) => Ok(head.span),
+            Ok(Said::NotModified(_)) => Err("304".to_owned()),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    #[test]
+    fn a_304_about_the_object_of_the_condition_brings_new_terms_and_keeps_the_rest() {
+        let object = ObjName::new(PATH);
+        let mut known = ObjMeta::new(10, Some(TAG.to_owned()));
+        known.tags = vec!["a".to_owned()];
+        known.cache_control = Some("max-age=5".to_owned());
+        known.content_type = Some("audio/mp4".to_owned());
+        let ask = |fields: &[(&'static str, &str)]| {
+            let headers = fields
+                .iter()
+                .map(|(name, value)| (HeaderName::from_static(name), value.parse().unwrap()))
+                .collect::<HeaderMap>();
+            let question =
+                Question { object: &object, want: Want::Head, known: Some(&known), at: UnixTime(100) };
+            match check(StatusCode::NOT_MODIFIED, &headers, &question) {
+                Ok(Said::NotModified(meta)) => Some(meta),
+                _ => None,
+            }
+        };
+        let plain = ask(&[]).unwrap();
+        assert_eq!((plain.ver, plain.fresh_until, &plain.tags), (known.ver, UnixTime(105), &known.tags));
+        assert_eq!(plain.content_type, known.content_type);
+        let new = ask(&[("etag", TAG), ("cache-control", "max-age=7"), ("cache-tag", "b, c")]).unwrap();
+        assert_eq!((new.ver, new.fresh_until, new.tags.len()), (known.ver, UnixTime(107), 2));
+        assert!(ask(&[("etag", "\"x\"")]).is_none());
     }
 
     #[test]
@@ -198,6 +268,8 @@ mod tests {
             (200, vec![tag, len("0")], Want::Whole, None),
             (200, vec![tag, len("10")], between(0, 9), Span::new(0, 10)),
             (200, vec![tag, len("10")], between(0, 99), Span::new(0, 10)),
+            (200, vec![tag, len("10")], between(0, 8), Span::new(0, 10)),
+            (200, vec![tag, len("10")], between(5, 9), Span::new(0, 10)),
             (416, vec![range("bytes */10")], between(10, 20), None),
         ] {
             assert_eq!(ask(status, &fields, want), Ok(span), "{status} {fields:?} {want:?}");
@@ -222,8 +294,6 @@ mod tests {
             (206, vec![tag, range("bytes 0-9/10")], Want::Whole),
             (206, vec![("etag", "\"x\""), range("bytes 5-9/10")], between(5, 9)),
             (206, vec![range("bytes 5-9/10")], between(5, 9)),
-            (200, vec![tag, len("10")], between(0, 8)),
-            (200, vec![tag, len("10")], between(5, 9)),
             (200, vec![tag], Want::Whole),
             (200, vec![tag, len("-1")], Want::Whole),
             (200, vec![("etag", "W/\"4f1c0d2e9b7a-256-c692\""), len("10")], Want::Whole),
