@@ -143,7 +143,7 @@ impl Volume {
             hash_seed: seed,
             generation: 0,
             clean: false,
-            last_seq: 0,
+            last_seq: first_seq(seed, &disk_uuid),
         };
         lay_out(medium.as_ref(), &block)?;
         Ok(())
@@ -222,6 +222,16 @@ impl Inner {
         *block = next;
         Ok(())
     }
+}
+
+/// Where a new volume begins to count its segments. Records name no volume, only the opening of their segment:
+/// were two volumes on the same disk to count alike, a crash in the younger one could bring back what the older
+/// one had in the same pages, though its purges are gone.
+fn first_seq(seed: u64, disk_uuid: &[u8; 16]) -> u64 {
+    let (chance, _) = disk_uuid.split_at(8);
+    let chance = chance.iter().fold(seed, |chance, byte| chance.rotate_left(8) ^ u64::from(*byte));
+    // Leaves more openings than any disk lives to see.
+    chance >> 8
 }
 
 /// Whether the index can hold the length of a full chunk, and of the longest metadata.
