@@ -34,6 +34,14 @@ impl fmt::Display for ChunkNo {
     }
 }
 
+/// Chunks of a group: 1 MiB of an object that a node, and on it a volume, has as one.
+pub const GROUP: u32 = 4;
+
+/// The number after the last chunk of the group that chunk `no` is in.
+pub fn group_end(no: u32) -> u32 {
+    (no / GROUP + 1).saturating_mul(GROUP)
+}
+
 /// The numbers of all chunks that `span` touches; empty only for a span past 1 PiB.
 pub fn touched(span: Span) -> Range<u32> {
     match (ChunkNo::holding(span.start()), ChunkNo::holding(span.end() - 1)) {

@@ -8,6 +8,7 @@
 //! Does not know: what state a volume is in.
 
 use crate::object::ChunkKey;
+use antiphon_core::chunk::GROUP;
 
 /// A volume as placement sees it.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -17,9 +18,6 @@ pub(super) struct Seat {
     /// In proportion to what it holds. Above zero.
     weight: f64,
 }
-
-/// Chunks of a group: 1 MiB.
-const GROUP: u32 = 4;
 
 impl Seat {
     /// The seat of the volume called `name` with `bytes` of room.
