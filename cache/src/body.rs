@@ -1,5 +1,6 @@
 //! The bytes of an answer, as the edge asks for them one item at a time.
 
+use crate::config::Class;
 use crate::fault::FetchError;
 use crate::meta::Freshness;
 use crate::object::ObjMeta;
@@ -13,6 +14,10 @@ use std::sync::Arc;
 pub enum Source {
     /// Memory had them.
     Ram,
+    /// An SSD had them.
+    Ssd,
+    /// An HDD had them.
+    Hdd,
     /// Another listener's fetch was under way and is shared.
     Flight,
     /// Fetched for this answer.
@@ -21,6 +26,15 @@ pub enum Source {
     Stale,
     /// Nothing: upstream said so a short while ago.
     Negative,
+}
+
+impl From<Class> for Source {
+    fn from(class: Class) -> Self {
+        match class {
+            Class::Ssd => Self::Ssd,
+            Class::Hdd => Self::Hdd,
+        }
+    }
 }
 
 impl Source {

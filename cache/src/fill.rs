@@ -5,6 +5,8 @@
 //!
 //! Promises
 //! - A fetch takes its place in line and reserves its memory first, so it never stops half-way for want of it.
+//! - What a volume has is read from it; what it has not after all, or not in time, is fetched from upstream in the
+//!   same flight. What is fetched is offered to the volumes, and never waits for them.
 //! - Only complete chunks are kept; if upstream gave a digest, only of a body that matches it. Nothing that was
 //!   asked for before a purge of its object is kept after it.
 //! - A fetch that nobody waits for any more is finished if one chunk is left or the object was asked for twice,
@@ -12,12 +14,16 @@
 //!
 //! Does not know: listeners.
 
-use crate::arena::{Slot, SlotWriter};
+mod disks;
+mod pour;
+
+use crate::arena::Slot;
+use crate::body::Source;
 use crate::budget::Held;
 use crate::fault::FetchError;
 use crate::flight::{Contact, ContactLanding, Flight, Kept, Landing};
 use crate::line::{Place, Urgency};
-use crate::meta::Freshness;
+use crate::meta::{Freshness, Look};
 use crate::object::{BodyDigest, ChunkKey, ObjMeta, ObjName};
 use crate::tiers::{Audience, Inquiry, Tiers};
 use crate::upstream::{Answer, UpstreamError, UpstreamReply, Want};
@@ -26,52 +32,29 @@ use antiphon_core::{CHUNK_LEN, ChunkNo, Span};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
+use pour::{Buffers, Frame, Pouring};
+use std::ops::Range;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{sleep, timeout};
 
-/// The head of a fitting answer, with memory for its bytes.
+/// The head of a fitting answer.
 struct Arrival {
     span: Span,
-    held: Held,
     digest: Option<[u8; 32]>,
     frame: Frame,
     body: BoxStream<'static, Result<Bytes, UpstreamError>>,
     _place: Place,
 }
 
-/// What a body holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Frame {
-    /// The bytes that are wanted.
-    Exact,
-    /// More: upstream knows no ranges. So many come before them.
-    Slice { skip: u64 },
-}
-
 /// What a contact has found out.
 struct Learnt {
     meta: ObjMeta,
     freshness: Freshness,
-    arrival: Option<Arrival>,
+    /// Bytes that come along, with memory for them.
+    arrival: Option<(Arrival, Held)>,
 }
-
-/// Buffers of a flight while they fill.
-struct Pouring<'a> {
-    flight: &'a Flight,
-    /// One per chunk of the flight, in order.
-    writers: Vec<SlotWriter>,
-    /// Invariant: buffers before this one are full.
-    current: usize,
-    /// Invariant: buffers before this one are in memory.
-    kept: usize,
-    received: u64,
-    published: u64,
-}
-
-/// Followers are woken each time so many more bytes are there.
-const PUBLISH_STEP: u64 = 64 * 1024;
 
 /// A fetch that nobody waits for goes on for so long.
 const DESERTED: Duration = Duration::from_secs(2);
@@ -79,8 +62,19 @@ const DESERTED: Duration = Duration::from_secs(2);
 /// The tasks.
 impl Tiers {
     /// Finds out what an object of unknown length is, or whether a known one has changed.
-    pub async fn contact(self: Arc<Self>, object: ObjName, inquiry: Inquiry, landing: ContactLanding) {
+    pub async fn contact(self: Arc<Self>, object: ObjName, mut inquiry: Inquiry, landing: ContactLanding) {
         let asks_in = landing.contact.asks_in;
+        if inquiry.known.is_none() {
+            match self.recall(&object).await {
+                Look::Serve(view) => return landing.end(Ok((view, None))),
+                Look::ServeAndAsk(view) => {
+                    landing.end(Ok((view.clone(), None)));
+                    return self.ask_behind(&object, view);
+                }
+                Look::Ask(known) => inquiry.known = Some(known),
+                Look::Unknown => {}
+            }
+        }
         let outcome = tokio::select! {
             outcome = self.inquire(&object, &inquiry, &landing.contact.urgency) => outcome,
             () = deserted_contact(&inquiry, &landing.contact) => Err(FetchError::Abandoned),
@@ -92,25 +86,28 @@ impl Tiers {
                 let known = inquiry.known.filter(|_| error.is_outage());
                 let forgiven =
                     known.and_then(|known| self.metas.forgive(object.key(), &known, self.clock.now()));
-                landing.end(forgiven.map(|view| (view, None)).ok_or(error));
-                return;
+                return landing.end(forgiven.map(|view| (view, None)).ok_or(error));
             }
         };
         let Some(view) = self.metas.meet(object.key(), meta, asks_in, freshness) else {
-            landing.end(Err(FetchError::Purged));
-            return;
+            return landing.end(Err(FetchError::Purged));
         };
         // The flight is in the table before the object is known, so nobody can find the object known and its
         // chunks neither here nor on their way.
-        let flight = arrival.and_then(|arrival| {
+        let flight = arrival.and_then(|(arrival, held)| {
             let (run, priority) = (touched(arrival.span), landing.contact.urgency.priority());
-            let flight = self.flights.launch(&mut self.flights.lock(), &object, &view, run, priority)?;
-            Some((flight, arrival))
+            let filler = Source::Upstream;
+            let mut running = self.flights.lock();
+            let flight = self.flights.launch(&mut running, &object, &view, run, priority, filler)?;
+            Some((flight, arrival, held))
         });
         self.metas.learn(object.key(), &view);
-        landing.end(Ok((view, flight.as_ref().map(|(landing, _)| Arc::clone(&landing.flight)))));
-        if let Some((landing, arrival)) = flight {
-            let result = self.unless_deserted(&landing.flight, self.pour(&landing.flight, arrival)).await;
+        landing.end(Ok((view, flight.as_ref().map(|(landing, ..)| Arc::clone(&landing.flight)))));
+        if let Some((landing, arrival, held)) = flight {
+            let mut buffers = Buffers::new(&landing.flight, held);
+            let all = 0..landing.flight.chunks().count();
+            let pour = self.pour(&mut buffers, all, arrival, asks_in);
+            let result = self.unless_deserted(&landing.flight, pour).await;
             self.end(landing, result, asks_in);
         }
     }
@@ -169,20 +166,37 @@ impl Tiers {
         };
         let UpstreamReply { meta, digest, body, .. } = reply;
         let digest = digest.filter(|_| frame == Frame::Exact);
-        let held = held.split(span.len());
-        let arrival = Some(Arrival { span, held, digest, frame, body, _place: place });
+        let arrival = Arrival { span, digest, frame, body, _place: place };
+        let arrival = Some((arrival, held.split(span.len())));
         Ok(Learnt { meta, freshness: Freshness::Fresh, arrival })
     }
 
-    /// Fetches the run of a flight.
+    /// Brings the run of a flight.
     pub async fn fill(self: Arc<Self>, landing: Landing) {
         let asked_in = self.generations.now();
-        let fetch = async {
-            let arrival = self.arrive(&landing.flight, asked_in).await?;
-            self.pour(&landing.flight, arrival).await
-        };
-        let result = self.unless_deserted(&landing.flight, fetch).await;
+        let result = self.unless_deserted(&landing.flight, self.bring(&landing.flight, asked_in)).await;
         self.end(landing, result, asked_in);
+    }
+
+    async fn bring(&self, flight: &Arc<Flight>, asked_in: u64) -> Result<(), FetchError> {
+        if flight.source() != Source::Upstream {
+            let mut buffers = Buffers::new(flight, self.reserve(flight.span.len()).await?);
+            self.read_disks(&mut buffers).await;
+            while let Some(gap) = buffers.gap() {
+                let Some(span) = buffers.span(&gap) else { break };
+                flight.comes_from_upstream();
+                let place = self.place(&flight.urgency).await?;
+                let arrival = self.arrive(flight, span, asked_in, place).await?;
+                self.pour(&mut buffers, gap, arrival, asked_in).await?;
+                buffers.publish();
+            }
+            return Ok(());
+        }
+        let place = self.place(&flight.urgency).await?;
+        let mut buffers = Buffers::new(flight, self.reserve(flight.span.len()).await?);
+        let arrival = self.arrive(flight, flight.span, asked_in, place).await?;
+        let all = 0..flight.chunks().count();
+        self.pour(&mut buffers, all, arrival, asked_in).await
     }
 
     fn end(&self, landing: Landing, result: Result<(), FetchError>, asked_in: u64) {
@@ -194,10 +208,13 @@ impl Tiers {
     }
 
     /// From the request to the head of a fitting answer.
-    async fn arrive(&self, flight: &Flight, asked_in: u64) -> Result<Arrival, FetchError> {
-        let want = flight.span;
-        let place = self.place(&flight.urgency).await?;
-        let held = self.reserve(want.len()).await?;
+    async fn arrive(
+        &self,
+        flight: &Flight,
+        want: Span,
+        asked_in: u64,
+        place: Place,
+    ) -> Result<Arrival, FetchError> {
         let reply = self.found(&flight.object, Want::Range(want.as_spec())).await?;
         let known = flight.view.meta();
         if reply.span.is_none() && reply.meta.total_len == known.total_len {
@@ -225,21 +242,38 @@ impl Tiers {
         // The digest is that of the whole, and a long whole is not read to its end.
         let is_read = frame == Frame::Exact || known.total_len <= self.terms.fetch_max;
         let digest = reply.digest.filter(|_| is_read);
-        Ok(Arrival { span: want, held, digest, frame, body: reply.body, _place: place })
+        Ok(Arrival { span: want, digest, frame, body: reply.body, _place: place })
     }
 
     /// From the first byte of an answer to chunks in memory.
-    async fn pour(&self, flight: &Flight, arrival: Arrival) -> Result<(), FetchError> {
+    async fn pour(
+        &self,
+        buffers: &mut Buffers,
+        gap: Range<usize>,
+        arrival: Arrival,
+        asked_in: u64,
+    ) -> Result<(), FetchError> {
         let timed_out = Err(FetchError::TimedOut { waited: self.terms.fetch });
-        timeout(self.terms.fetch, self.pour_body(flight, arrival)).await.unwrap_or(timed_out)
+        let pour = self.pour_body(buffers, gap, arrival, asked_in);
+        timeout(self.terms.fetch, pour).await.unwrap_or(timed_out)
     }
 
-    async fn pour_body(&self, flight: &Flight, arrival: Arrival) -> Result<(), FetchError> {
-        let Arrival { span, held, digest, frame, mut body, _place } = arrival;
-        let mut pouring = Pouring::new(flight, held);
+    async fn pour_body(
+        &self,
+        buffers: &mut Buffers,
+        gap: Range<usize>,
+        arrival: Arrival,
+        asked_in: u64,
+    ) -> Result<(), FetchError> {
+        let Arrival { span, digest, frame, mut body, _place } = arrival;
+        let flight = Arc::clone(&buffers.flight);
+        let keep = |chunks: Vec<(ChunkNo, Arc<Slot>)>| {
+            chunks.into_iter().for_each(|(no, slot)| self.keep_fetched(&flight, no, slot, asked_in));
+        };
+        let mut pouring = Pouring::new(buffers, gap, span);
         let mut check = digest.map(|want| (BodyDigest::new(), want));
         let mut at = 0;
-        while frame == Frame::Exact || check.is_some() || pouring.received < span.len() {
+        while frame == Frame::Exact || check.is_some() || pouring.received() < span.len() {
             let next = timeout(self.terms.stall, body.next()).await;
             let Some(piece) = next.map_err(|_| FetchError::TimedOut { waited: self.terms.stall })? else {
                 break;
@@ -252,24 +286,31 @@ impl Tiers {
             pouring.push(frame.wanted(span, at, &piece))?;
             at += piece.len() as u64;
             if check.is_none() {
-                pouring.keep_passed(|no, slot| self.keep(flight, no, slot));
+                keep(pouring.passed());
             }
         }
-        if pouring.received < span.len() {
-            return Err(FetchError::Short { want: span, got: pouring.received });
+        if pouring.received() < span.len() {
+            return Err(FetchError::Short { want: span, got: pouring.received() });
         }
         if check.is_some_and(|(digest, want)| digest.finish() != want) {
             return Err(FetchError::WrongDigest { span });
         }
-        pouring.keep_all(|no, slot| self.keep(flight, no, slot));
+        keep(pouring.rest());
         Ok(())
     }
 
-    fn keep(&self, flight: &Flight, no: ChunkNo, slot: Arc<Slot>) {
+    /// Keeps a chunk that upstream was asked for in generation `asked_in`, in memory and maybe on a volume.
+    fn keep_fetched(&self, flight: &Flight, no: ChunkNo, slot: Arc<Slot>, asked_in: u64) {
         if self.may_keep(flight) {
-            let key = ChunkKey { obj: flight.object.key(), no: no.0 };
-            self.ram.keep(key, flight.view.chunks(), slot);
+            self.offer(flight, no, &slot, asked_in);
+            self.keep(flight, no, slot);
         }
+    }
+
+    /// Keeps a chunk in memory; whether it may be is known.
+    fn keep(&self, flight: &Flight, no: ChunkNo, slot: Arc<Slot>) {
+        let key = ChunkKey { obj: flight.object.key(), no: no.0 };
+        self.ram.keep(key, flight.view.chunks(), slot);
     }
 
     /// Whether upstream allows it and no purge has overtaken the flight.
@@ -349,17 +390,6 @@ impl Learnt {
     }
 }
 
-impl Frame {
-    /// The part of `piece`, which is at `at` in the body, that belongs to `span`.
-    fn wanted(self, span: Span, at: u64, piece: &[u8]) -> &[u8] {
-        let Self::Slice { skip } = self else { return piece };
-        let len = piece.len() as u64;
-        let start = skip.saturating_sub(at).min(len) as usize;
-        let end = (skip + span.len()).saturating_sub(at).min(len) as usize;
-        piece.get(start..end).unwrap_or_default()
-    }
-}
-
 /// Resolves when a flight is to be given up.
 async fn deserted_flight(flight: &Flight) {
     loop {
@@ -396,62 +426,6 @@ const UNASKED: UpstreamError = UpstreamError::Malformed { what: "304 to a questi
 
 fn wrong_span(want: Span, got: Option<Span>) -> FetchError {
     FetchError::WrongSpan { want, got }
-}
-
-impl<'a> Pouring<'a> {
-    fn new(flight: &'a Flight, mut held: Held) -> Self {
-        let writers: Vec<_> = flight
-            .chunks()
-            .filter_map(|no| no.span(flight.view.meta().total_len))
-            .map(|chunk| SlotWriter::new(held.split(chunk.len())))
-            .collect();
-        debug_assert_eq!(held.bytes(), 0, "what is reserved is what the chunks need");
-        flight.furnish(writers.iter().map(|writer| Arc::clone(writer.slot())).collect());
-        Self { flight, writers, current: 0, kept: 0, received: 0, published: 0 }
-    }
-
-    /// Takes the next bytes of the body and lets followers read as far as a step is full. The last bytes are for
-    /// the end of the flight to publish.
-    fn push(&mut self, mut piece: &[u8]) -> Result<(), FetchError> {
-        let span = self.flight.span;
-        if piece.len() as u64 > span.len() - self.received {
-            return Err(FetchError::Long { want: span });
-        }
-        self.received += piece.len() as u64;
-        while !piece.is_empty()
-            && let Some(writer) = self.writers.get_mut(self.current)
-        {
-            let taken = writer.push(piece);
-            piece = &piece[taken..];
-            if writer.slot().is_full() {
-                self.current += 1;
-            }
-        }
-        let step = self.received - self.received % PUBLISH_STEP;
-        if self.published < step && step < span.len() {
-            self.published = step;
-            self.flight.publish(step);
-        }
-        Ok(())
-    }
-
-    /// Keeps the full chunks except the last one of the flight, which is not through before the body's end.
-    fn keep_passed(&mut self, keep: impl FnMut(ChunkNo, Arc<Slot>)) {
-        self.keep_before(self.current.min(self.writers.len() - 1), keep);
-    }
-
-    /// Keeps all chunks; the body has ended well.
-    fn keep_all(&mut self, keep: impl FnMut(ChunkNo, Arc<Slot>)) {
-        self.keep_before(self.writers.len(), keep);
-    }
-
-    fn keep_before(&mut self, end: usize, mut keep: impl FnMut(ChunkNo, Arc<Slot>)) {
-        let chunks = self.flight.chunks().zip(&self.writers);
-        for (no, writer) in chunks.take(end).skip(self.kept) {
-            keep(no, Arc::clone(writer.slot()));
-        }
-        self.kept = self.kept.max(end);
-    }
 }
 
 /// The length, if it is one that chunk numbers reach.

@@ -9,6 +9,7 @@
 //! Does not know: upstream, memory limits, which listener waits.
 
 use crate::arena::Slot;
+use crate::body::Source;
 use crate::fault::FetchError;
 use crate::line::{Priority, Urgency};
 use crate::meta::View;
@@ -19,6 +20,7 @@ use bytes::Bytes;
 use parking_lot::{Mutex, MutexGuard};
 use std::collections::HashMap;
 use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use tokio::sync::watch;
 
@@ -33,6 +35,10 @@ pub(crate) struct Flight {
     slots: OnceLock<Slots>,
     progress: watch::Sender<Progress>,
     pub urgency: Urgency,
+    /// Where its bytes come from.
+    filler: Source,
+    /// Whether upstream had to stand in for a volume.
+    fell_back: AtomicBool,
 }
 
 /// The buffers of a flight, one per chunk, in order.
@@ -110,6 +116,7 @@ impl Flights {
         view: &View,
         run: Range<u32>,
         priority: Priority,
+        filler: Source,
     ) -> Option<Landing> {
         let span = run_span(run.clone(), view.meta().total_len)?;
         let flight = Arc::new(Flight {
@@ -120,6 +127,8 @@ impl Flights {
             slots: OnceLock::new(),
             progress: watch::Sender::default(),
             urgency: Urgency::new(priority),
+            filler,
+            fell_back: AtomicBool::new(false),
         });
         for no in run {
             // A flight for the same chunk can be here only if the object was forgotten and met anew meanwhile.
@@ -171,6 +180,21 @@ impl Flight {
         debug_assert!(fresh, "a flight is furnished once");
     }
 
+    /// Where the bytes come from: a volume, or upstream.
+    pub fn source(&self) -> Source {
+        if self.fell_back.load(Ordering::Relaxed) { Source::Upstream } else { self.filler }
+    }
+
+    /// Upstream stands in for a volume from now on.
+    pub fn comes_from_upstream(&self) {
+        self.fell_back.store(true, Ordering::Relaxed);
+    }
+
+    /// The number of the first chunk.
+    pub fn first(&self) -> u32 {
+        self.run.start
+    }
+
     /// The chunks with their numbers.
     pub fn chunks(&self) -> impl Iterator<Item = ChunkNo> + use<> {
         self.run.clone().map(ChunkNo)
@@ -179,7 +203,11 @@ impl Flight {
     /// Lets followers read the first `bytes` of the span.
     pub fn publish(&self, bytes: u64) {
         debug_assert!(bytes < self.span.len(), "the last bytes are published by the end");
-        self.progress.send_modify(|progress| progress.published = bytes);
+        self.progress.send_if_modified(|progress| {
+            let more = progress.published < bytes;
+            progress.published = progress.published.max(bytes);
+            more
+        });
     }
 
     pub fn follow(&self) -> watch::Receiver<Progress> {

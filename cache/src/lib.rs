@@ -33,6 +33,7 @@ pub use body::{Body, RangeReply, Source};
 pub use config::{
     AdmissionRule, CAPACITY_MIN, CacheConfig, CacheConfigError, Class, RamConfig, VOLUMES_MAX, VolumeConfig,
 };
+pub use disk::set::{DiskCommand, DiskOrder, DiskStatus, Disks, OpenDisksError, PurgeError};
 pub use fault::FetchError;
 pub use line::Priority;
 pub use meta::Freshness;
@@ -55,19 +56,51 @@ pub struct RangeCache {
     tiers: Arc<Tiers>,
 }
 
+/// Why there is no cache.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The volumes cannot work as they are configured.
+    #[error("open the volumes of the cache")]
+    Disks(#[from] OpenDisksError),
+}
+
 /// An answer that found its object changed before its first byte begins anew this often.
 const RESTARTS_MAX: u32 = 1;
 
 impl RangeCache {
-    /// An empty cache in front of `upstream`. Fetches run on `runtime`, so that they outlive whoever asked;
-    /// `clock` tells how long what upstream said holds.
-    pub fn new(
-        config: RamConfig,
+    /// A cache in front of `upstream`, with the volumes of `config`. Serves at once: what is on the volumes is
+    /// found in the background. Fetches run on `runtime`, so that they outlive whoever asked; `clock` tells how
+    /// long what upstream said holds; `seed` comes from chance. Blocks for as long as it takes to read a few pages.
+    pub fn open(
+        config: &CacheConfig,
+        upstream: Arc<dyn Upstream>,
+        runtime: Handle,
+        clock: Arc<dyn Clock>,
+        seed: u64,
+    ) -> Result<Self, OpenError> {
+        let disks = Disks::open(&config.volumes, Arc::clone(&clock), &runtime, seed)?;
+        Ok(Self::over(disks, config, upstream, runtime, clock))
+    }
+
+    /// The same over volumes that are open already.
+    pub fn over(
+        disks: Disks,
+        config: &CacheConfig,
         upstream: Arc<dyn Upstream>,
         runtime: Handle,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        Self { tiers: Tiers::new(&config, upstream, runtime, clock) }
+        Self { tiers: Tiers::new(config, upstream, runtime, clock, disks) }
+    }
+
+    /// The volumes.
+    pub fn disks(&self) -> &Disks {
+        &self.tiers.disks
+    }
+
+    /// Writes what volumes have yet to write and closes them in order, so that the next start finds it at once.
+    pub async fn shutdown(&self) {
+        self.tiers.disks.close().await;
     }
 
     /// Answers from memory without waiting, or not at all: `Some` when the object is known, may be served
@@ -138,9 +171,10 @@ impl RangeCache {
     }
 
     /// Purges, however much there is of it, in the same short time. From the return on nothing is served that
-    /// was asked from upstream before the call, except answers that had begun.
-    pub async fn purge(&self, purge: &Purge, manner: PurgeManner) {
-        self.tiers.purge(purge, manner).await;
+    /// was asked from upstream before the call, except answers that had begun; after `Ok` that holds across a
+    /// crash, after an error until the process ends.
+    pub async fn purge(&self, purge: &Purge, manner: PurgeManner) -> Result<(), PurgeError> {
+        self.tiers.purge(purge, manner).await
     }
 
     /// Counters since the start, and the present size.

@@ -18,7 +18,7 @@ use antiphon_core::UnixTime;
 use moka::sync::Cache;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 pub(crate) struct Metas {
@@ -41,6 +41,8 @@ pub(crate) struct Known {
     answers: AtomicU32,
     /// Until then upstream is not asked again whether it has changed.
     quiet_until: AtomicU64,
+    /// Whether the volumes have this description.
+    on_disks: AtomicBool,
 }
 
 /// An object as one answer sees it.
@@ -158,6 +160,16 @@ impl Metas {
         });
     }
 
+    /// Remembers what a volume remembers, asked from upstream in generation `asked_in`, unless something is known.
+    pub fn recall(&self, key: ObjKey, meta: ObjMeta, asked_in: u64) {
+        let known = Known::new(meta, asked_in, 0);
+        known.told_disks(true);
+        self.known.entry(key).and_upsert_with(|old| match old {
+            Some(old) if old.value().asked_in >= asked_in => old.into_value(),
+            _ => Arc::new(known),
+        });
+    }
+
     /// Whether the object is what it was in `view`, as far as purges go.
     pub fn counts(&self, key: ObjKey, view: &View) -> bool {
         view.known.floors(key, &self.generations).0 == view.floor
@@ -205,6 +217,7 @@ impl Known {
             soft: AtomicU64::new(0),
             answers: AtomicU32::new(answers),
             quiet_until: AtomicU64::new(0),
+            on_disks: AtomicBool::new(false),
         }
     }
 
@@ -227,6 +240,16 @@ impl Known {
         let longer = now.plus(QUIET_SECS).0;
         now.0 >= until
             && self.quiet_until.compare_exchange(until, longer, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+    }
+
+    /// Whether the volumes have yet to be told; whoever hears so tells them.
+    pub fn is_news_to_disks(&self) -> bool {
+        !self.on_disks.swap(true, Ordering::Relaxed)
+    }
+
+    /// What became of that.
+    pub fn told_disks(&self, kept: bool) {
+        self.on_disks.store(kept, Ordering::Relaxed);
     }
 
     /// Counts an answer.

@@ -53,6 +53,7 @@ pub(crate) struct Floor {
 }
 
 /// All purges, as floors.
+#[derive(Default)]
 pub(crate) struct Generations {
     /// Invariant: at least every floor in `table`. Raised after the floor is in there, so that whoever sees the
     /// generation sees the floor.
@@ -75,13 +76,6 @@ struct Table {
 pub(crate) const SCOPES_MAX: usize = 1 << 18;
 
 impl Generations {
-    /// `records` are the purges of earlier lives, in any order.
-    pub fn new(records: &[PurgeRecord]) -> Self {
-        let generations = Self { now: AtomicU64::new(0), table: RwLock::default() };
-        records.iter().for_each(|record| generations.apply(record));
-        generations
-    }
-
     /// The present generation.
     pub fn now(&self) -> u64 {
         self.now.load(Ordering::Acquire)
@@ -228,6 +222,12 @@ pub(crate) fn mix(ver: u64, floor: u64) -> u64 {
 mod tests {
     use super::*;
 
+    fn after(records: &[PurgeRecord]) -> Generations {
+        let generations = Generations::default();
+        records.iter().for_each(|record| generations.apply(record));
+        generations
+    }
+
     fn record(scope: PurgeScope, generation: u64) -> PurgeRecord {
         PurgeRecord { generation, soft: false, scope, at_secs: 0 }
     }
@@ -251,7 +251,7 @@ mod tests {
             (Purge::Everything, true),
         ] {
             for manner in [PurgeManner::Hard, PurgeManner::Soft] {
-                let generations = Generations::new(&[]);
+                let generations = Generations::default();
                 let record = generations.next(purge.scope(), manner, UnixTime(7));
                 generations.apply(&record);
                 let floor = generations.floor(object(1), &tags);
@@ -267,7 +267,7 @@ mod tests {
 
     #[test]
     fn generations_grow_even_if_the_clock_stands_still_or_goes_back() {
-        let generations = Generations::new(&[record(PurgeScope::Everything, 5)]);
+        let generations = after(&[record(PurgeScope::Everything, 5)]);
         for (secs, want) in [(5, 5 + 1), (5, 5 + 2), (3, 5 + 3)] {
             let record = generations.next(PurgeScope::Everything, PurgeManner::Hard, UnixTime(secs));
             generations.apply(&record);
@@ -277,7 +277,7 @@ mod tests {
 
     #[test]
     fn purges_of_an_earlier_life_hold_in_any_order() {
-        let generations = Generations::new(&[
+        let generations = after(&[
             record(PurgeScope::Object(object(1)), 9),
             record(PurgeScope::Everything, 3),
             record(PurgeScope::Object(object(1)), 4),

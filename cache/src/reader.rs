@@ -180,7 +180,13 @@ impl Leg {
             return Ok(None);
         }
         let bytes = match self.boarding.take().or_else(|| self.flight.upgrade()) {
-            Some(flight) => flight.read(&mut self.progress, rest).await?,
+            Some(flight) => {
+                let bytes = flight.read(&mut self.progress, rest).await?;
+                if self.source != Source::Flight {
+                    self.source = flight.source();
+                }
+                bytes
+            }
             None => {
                 flight::verdict(&self.progress)?;
                 match flight::left_behind(&self.progress, view, self.span, rest) {

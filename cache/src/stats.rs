@@ -1,6 +1,7 @@
 //! What the cache counts.
 
 use crate::body::{RangeReply, Source};
+use crate::disk::set::DiskRead;
 use crate::fault::FetchError;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -9,6 +10,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub struct Stats {
     /// Answers that began with bytes from memory.
     pub hits: u64,
+    /// Answers that began with bytes from an SSD.
+    pub ssd_hits: u64,
+    /// Answers that began with bytes from an HDD.
+    pub hdd_hits: u64,
     /// Answers that began with bytes of another listener's fetch.
     pub follows: u64,
     /// Answers that had to begin a fetch.
@@ -33,6 +38,18 @@ pub struct Stats {
     pub fetched_bytes: u64,
     /// Bytes given out from memory.
     pub ram_bytes: u64,
+    /// Bytes given out from SSDs, to those for whom they were read.
+    pub ssd_bytes: u64,
+    /// Bytes given out from HDDs, to those for whom they were read.
+    pub hdd_bytes: u64,
+    /// Chunks read from volumes.
+    pub disk_reads: u64,
+    /// Chunks that a volume seemed to have and had not, or not any more: fetched from upstream.
+    pub disk_missing: u64,
+    /// Chunks whose bytes had changed on a volume: fetched from upstream.
+    pub disk_corrupt: u64,
+    /// Chunks that a volume failed to read, was too slow or too busy for: fetched from upstream.
+    pub disk_failed: u64,
     /// Bytes given out of fetches that others began.
     pub flight_bytes: u64,
     /// Bytes given out of fetches made for the answer.
@@ -58,6 +75,14 @@ pub struct Stats {
 #[derive(Default)]
 pub(crate) struct Counters {
     hits: AtomicU64,
+    ssd_hits: AtomicU64,
+    hdd_hits: AtomicU64,
+    ssd_bytes: AtomicU64,
+    hdd_bytes: AtomicU64,
+    disk_reads: AtomicU64,
+    disk_missing: AtomicU64,
+    disk_corrupt: AtomicU64,
+    disk_failed: AtomicU64,
     follows: AtomicU64,
     misses: AtomicU64,
     stale: AtomicU64,
@@ -81,6 +106,8 @@ impl Counters {
         if let RangeReply::Granted { source, .. } = reply {
             let counter = match source {
                 Source::Ram => &self.hits,
+                Source::Ssd => &self.ssd_hits,
+                Source::Hdd => &self.hdd_hits,
                 Source::Flight => &self.follows,
                 Source::Upstream => &self.misses,
                 Source::Stale => &self.stale,
@@ -100,6 +127,8 @@ impl Counters {
     pub fn served(&self, source: Source, bytes: usize) {
         let counter = match source {
             Source::Ram => &self.ram_bytes,
+            Source::Ssd => &self.ssd_bytes,
+            Source::Hdd => &self.hdd_bytes,
             Source::Flight => &self.flight_bytes,
             Source::Upstream => &self.upstream_bytes,
             // Answers are stale or negative, bytes are not.
@@ -117,6 +146,17 @@ impl Counters {
             FetchError::Abandoned => add(&self.abandoned, 1),
             _ => add(&self.fetch_failures, 1),
         }
+    }
+
+    /// What became of one chunk that a volume seemed to have.
+    pub fn disk_read(&self, outcome: DiskRead) {
+        let counter = match outcome {
+            DiskRead::Read => &self.disk_reads,
+            DiskRead::Missing => &self.disk_missing,
+            DiskRead::Corrupt => &self.disk_corrupt,
+            DiskRead::Failed | DiskRead::Late | DiskRead::Crowded => &self.disk_failed,
+        };
+        add(counter, 1);
     }
 
     pub fn revalidation(&self) {
@@ -140,6 +180,14 @@ impl Counters {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Stats {
             hits: read(&self.hits),
+            ssd_hits: read(&self.ssd_hits),
+            hdd_hits: read(&self.hdd_hits),
+            ssd_bytes: read(&self.ssd_bytes),
+            hdd_bytes: read(&self.hdd_bytes),
+            disk_reads: read(&self.disk_reads),
+            disk_missing: read(&self.disk_missing),
+            disk_corrupt: read(&self.disk_corrupt),
+            disk_failed: read(&self.disk_failed),
             follows: read(&self.follows),
             misses: read(&self.misses),
             stale: read(&self.stale),

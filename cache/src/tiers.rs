@@ -10,6 +10,7 @@
 use crate::body::{Body, RangeReply, Source};
 use crate::budget::Budget;
 use crate::config::{RamConfig, Terms};
+use crate::disk::set::{Disks, PurgeError};
 use crate::fault::FetchError;
 use crate::flight::{Contact, Flight, Flights, Progress};
 use crate::line::{Line, Priority};
@@ -21,7 +22,7 @@ use crate::reader::Reader;
 use crate::stats::{Counters, Stats};
 use crate::upstream::Upstream;
 use crate::{Resolved, resolve};
-use antiphon_core::chunk::{run_span, touched};
+use antiphon_core::chunk::{self, run_span, touched};
 use antiphon_core::{ChunkNo, Clock, RangeSpec, Span};
 use bytes::Bytes;
 use std::sync::Arc;
@@ -37,6 +38,7 @@ pub(crate) struct Tiers {
     pub flights: Arc<Flights>,
     pub line: Arc<Line>,
     pub budget: Arc<Budget>,
+    pub disks: Disks,
     pub upstream: Arc<dyn Upstream>,
     pub clock: Arc<dyn Clock>,
     runtime: Handle,
@@ -84,10 +86,14 @@ impl Tiers {
         upstream: Arc<dyn Upstream>,
         runtime: Handle,
         clock: Arc<dyn Clock>,
+        disks: Disks,
     ) -> Arc<Self> {
         let terms = config.terms();
         let run_max = Span::whole(terms.fetch_max).map_or(1, |span| touched(span).end);
-        let generations = Arc::new(Generations::new(&[]));
+        let generations = Arc::new(Generations::default());
+        // What volumes remember of purges holds before anything on them is found.
+        let told = Arc::clone(&generations);
+        disks.hear_purges(Box::new(move |records| records.iter().for_each(|record| told.apply(record))));
         Arc::new(Self {
             metas: Metas::new(config, Arc::clone(&generations)),
             generations,
@@ -96,6 +102,7 @@ impl Tiers {
             flights: Arc::default(),
             line: Line::new(config.fetches_max as usize, config.fetch_queue_max as usize),
             budget: Budget::new(terms.capacity),
+            disks,
             upstream,
             clock,
             runtime,
@@ -111,14 +118,18 @@ impl Tiers {
         match self.metas.look(object.key(), self.clock.now()) {
             Look::Serve(view) => Ok(view),
             Look::ServeAndAsk(view) => {
-                let known = Some(Arc::clone(&view.known));
-                let inquiry = Inquiry { bytes: None, known, audience: Audience::Posterity };
-                self.join_contact(object, inquiry, Priority::Prefetch);
+                self.ask_behind(object, view.clone());
                 Ok(view)
             }
             Look::Ask(known) => Err(Some(known)),
             Look::Unknown => Err(None),
         }
+    }
+
+    /// Asks upstream whether an object has changed, for those who come later.
+    pub fn ask_behind(self: &Arc<Self>, object: &ObjName, view: View) {
+        let inquiry = Inquiry { bytes: None, known: Some(view.known), audience: Audience::Posterity };
+        self.join_contact(object, inquiry, Priority::Prefetch);
     }
 
     /// The start of `span` as far as its first chunk goes, if that is in memory.
@@ -223,16 +234,23 @@ impl Tiers {
             let (flight, progress) = (Arc::clone(flight), flight.follow());
             return Some(Seat { flight, progress, source: Source::Flight });
         }
-        let reach = wanted.end.min(wanted.start.saturating_add(self.run_max));
         let missing = |no: &u32| !self.ram.holds(key(*no), ver) && running.flight(key(*no), ver).is_none();
-        let end = (wanted.start..reach).take_while(missing).last()? + 1;
-        let landing = self.flights.launch(&mut running, object, view, wanted.start..end, priority)?;
+        let class = self.disks.holds(key(wanted.start));
+        let reach = match class {
+            Some(_) => chunk::group_end(wanted.start),
+            None => wanted.start.saturating_add(self.run_max),
+        };
+        let alike = |no: &u32| self.disks.holds(key(*no)) == class;
+        let run = wanted.start..wanted.end.min(reach);
+        let end = run.take_while(missing).take_while(alike).last()? + 1;
+        let filler = class.map_or(Source::Upstream, Source::from);
+        let landing = self.flights.launch(&mut running, object, view, wanted.start..end, priority, filler)?;
         let flight = Arc::clone(&landing.flight);
         let progress = flight.follow();
         drop(running);
         let tiers = Arc::clone(self);
         self.runtime.spawn(async move { tiers.fill(landing).await });
-        Some(Seat { flight, progress, source: Source::Upstream })
+        Some(Seat { flight, progress, source: filler })
     }
 
     /// A seat on the flight of the chunk `no`, as far as it is in `rest` and missing.
@@ -251,7 +269,7 @@ impl Tiers {
         self.board(object, view, Span::new(ahead.start(), rest.end())?, priority)
     }
 
-    /// Fetches what is missing of `span`, one flight after the other.
+    /// Fetches what neither memory nor a volume has of `span`, one flight after the other.
     pub async fn prefetch(
         self: &Arc<Self>,
         object: &ObjName,
@@ -269,7 +287,8 @@ impl Tiers {
         while let Some(missing) = rest {
             let Some(no) = ChunkNo::holding(missing.start()) else { break };
             let mut reached = no.span(view.meta().total_len).map_or(missing.end(), Span::end);
-            if let Some(mut seat) = self.look_ahead(object, &view, missing, no.0, priority) {
+            let on_disk = self.disks.holds(ChunkKey { obj: object.key(), no: no.0 }).is_some();
+            if !on_disk && let Some(mut seat) = self.look_ahead(object, &view, missing, no.0, priority) {
                 seat.flight.ended(&mut seat.progress).await?;
                 reached = seat.flight.span.end();
             }
@@ -278,12 +297,16 @@ impl Tiers {
         Ok(())
     }
 
-    /// Purges, and holds it against everything that was asked for before.
-    pub async fn purge(&self, purge: &Purge, manner: PurgeManner) {
+    /// Purges, and holds it against everything that was asked for before. On an error it holds all the same,
+    /// until the process ends.
+    pub async fn purge(&self, purge: &Purge, manner: PurgeManner) -> Result<(), PurgeError> {
         let _one_at_a_time = self.purging.lock().await;
         let record = self.generations.next(purge.scope(), manner, self.clock.now());
+        // Durable before it is seen: no chunk is written under a generation that a crash could take back.
+        let durable = self.disks.purge(record).await;
         self.generations.apply(&record);
         self.stats.purged();
+        durable
     }
 
     /// Sizes and counters.

@@ -4,6 +4,8 @@
 
 #[path = "promises/bound.rs"]
 mod bound;
+#[path = "promises/disks.rs"]
+mod disks;
 #[path = "promises/faults.rs"]
 mod faults;
 #[path = "promises/freshness.rs"]
@@ -20,5 +22,7 @@ mod purge;
 mod sharing;
 #[path = "promises/stress.rs"]
 mod stress;
+#[path = "promises/volumes.rs"]
+mod volumes;
 #[path = "promises/world.rs"]
 mod world;

@@ -174,6 +174,8 @@ fn cache_status(source: Source, freshness: Freshness) -> HeaderValue {
         Freshness::StaleOnError => "antiphon; fwd=stale; detail=stale-if-error",
         Freshness::Fresh => match source {
             Source::Ram => "antiphon; hit; detail=ram",
+            Source::Ssd => "antiphon; hit; detail=ssd",
+            Source::Hdd => "antiphon; hit; detail=hdd",
             Source::Flight => "antiphon; fwd=miss; collapsed",
             Source::Upstream => "antiphon; fwd=miss; stored",
             Source::Stale => "antiphon; hit; detail=stale",

@@ -36,7 +36,15 @@ pub struct Metrics {
 }
 
 const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
-const SOURCES: [Source; 5] = [Source::Ram, Source::Flight, Source::Upstream, Source::Stale, Source::Negative];
+const SOURCES: [Source; 7] = [
+    Source::Ram,
+    Source::Ssd,
+    Source::Hdd,
+    Source::Flight,
+    Source::Upstream,
+    Source::Stale,
+    Source::Negative,
+];
 /// Seconds. The promise is music within 0.2 s, so that is where the steps are close.
 const TTFB_STEPS: [f64; 14] =
     [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 5.0];
@@ -45,6 +53,8 @@ const TTFB_STEPS: [f64; 14] =
 pub(crate) const fn source_name(source: Source) -> &'static str {
     match source {
         Source::Ram => "ram",
+        Source::Ssd => "ssd",
+        Source::Hdd => "hdd",
         Source::Flight => "flight",
         Source::Upstream => "upstream",
         Source::Stale => "stale",
@@ -55,10 +65,12 @@ pub(crate) const fn source_name(source: Source) -> &'static str {
 const fn source_index(source: Source) -> usize {
     match source {
         Source::Ram => 0,
-        Source::Flight => 1,
-        Source::Upstream => 2,
-        Source::Stale => 3,
-        Source::Negative => 4,
+        Source::Ssd => 1,
+        Source::Hdd => 2,
+        Source::Flight => 3,
+        Source::Upstream => 4,
+        Source::Stale => 5,
+        Source::Negative => 6,
     }
 }
 

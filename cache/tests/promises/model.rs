@@ -1,7 +1,9 @@
 //! Any evening of listening, compared with a plain map of what upstream ever had.
 
+use crate::volumes::{Drawer, config};
 use crate::world::{Answer, CHUNK, Fault, World, content};
-use antiphon_cache::{FetchError, ObjName, RamConfig, RangeReply, UpstreamError};
+use antiphon_cache::disk::sim::Dice;
+use antiphon_cache::{CacheConfig, FetchError, ObjName, RangeReply, UpstreamError};
 use antiphon_core::{ByteSize, RangeSpec};
 use proptest::prelude::*;
 use std::collections::HashMap;
@@ -12,6 +14,7 @@ enum Step {
     Put { object: u8, len: u64 },
     Remove { object: u8 },
     Fail(Fault),
+    PowerCut(u64),
 }
 
 fn any_range() -> impl Strategy<Value = Option<RangeSpec>> {
@@ -46,15 +49,17 @@ fn any_step() -> impl Strategy<Value = Step> {
         2 => (0..4_u8, any_len()).prop_map(|(object, len)| Step::Put { object, len }),
         1 => (0..4_u8).prop_map(|object| Step::Remove { object }),
         2 => any_fault().prop_map(Step::Fail),
+        1 => any::<u64>().prop_map(Step::PowerCut),
     ]
 }
 
 /// Every version that ever was: number to length.
 type Versions = HashMap<u32, u64>;
 
-async fn evening(steps: Vec<Step>) -> Result<(), TestCaseError> {
-    let config = RamConfig { capacity_bytes: ByteSize::mib(4), negative_secs: 0, ..RamConfig::default() };
-    let world = World::with(config, false);
+async fn evening(steps: Vec<Step>, volumes: &[&str]) -> Result<(), TestCaseError> {
+    let config = CacheConfig { capacity_bytes: ByteSize::mib(4), negative_secs: 0, ..config(volumes) };
+    let mut drawer = Drawer::new(&config);
+    let mut world = World::over(config, false, drawer.media());
     let mut ever: HashMap<u8, Versions> = HashMap::new();
     let mut version = 0;
     for step in steps {
@@ -66,6 +71,10 @@ async fn evening(steps: Vec<Step>) -> Result<(), TestCaseError> {
             }
             Step::Remove { object } => world.upstream.remove(&format!("/{object}")),
             Step::Fail(fault) => world.upstream.fail([fault]),
+            Step::PowerCut(seed) => {
+                drawer = drawer.crash(&mut Dice::new(seed));
+                world = world.reborn(drawer.media());
+            }
             Step::Get { object, range } => {
                 let name = format!("/{object}");
                 let reply = world.cache.get(&ObjName::new(&name), range).await;
@@ -107,10 +116,11 @@ async fn look(
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
     #[test]
     fn every_answer_is_one_version_that_upstream_had(steps in prop::collection::vec(any_step(), 1..60)) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-        runtime.block_on(evening(steps))?;
+        runtime.block_on(evening(steps.clone(), &[]))?;
+        runtime.block_on(evening(steps, &["a", "b"]))?;
     }
 }

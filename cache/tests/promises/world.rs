@@ -1,10 +1,11 @@
 //! An upstream of made-up objects, and a cache in front of it.
 
+use antiphon_cache::disk::set::{Disks, OpenMedium};
 use antiphon_cache::{
     Answer as Said, Body, FetchError, Freshness, ObjMeta, ObjName, Purge, PurgeManner, RamConfig, RangeCache,
     RangeReply, Source, Upstream, UpstreamError, UpstreamReply, Want,
 };
-use antiphon_core::{ByteSize, RangeSpec, Span, UnixTime};
+use antiphon_core::{ByteSize, Clock, RangeSpec, Span, UnixTime};
 use bytes::Bytes;
 use futures_util::stream::{self, BoxStream, StreamExt};
 use sha2::{Digest, Sha256};
@@ -111,6 +112,7 @@ pub struct World {
     pub upstream: Arc<Script>,
     pub cache: RangeCache,
     clock: Arc<AtomicU64>,
+    config: RamConfig,
 }
 
 /// Where every world's clock starts.
@@ -301,12 +303,30 @@ impl Upstream for Script {
     }
 }
 
+fn open(
+    config: &RamConfig,
+    media: Box<OpenMedium>,
+    upstream: &Arc<Script>,
+    clock: &Arc<AtomicU64>,
+) -> RangeCache {
+    let runtime = tokio::runtime::Handle::current();
+    let tells = Arc::clone(clock);
+    let now: Arc<dyn Clock> = Arc::new(move || UnixTime(tells.load(Ordering::Relaxed)));
+    let disks = Disks::open_on(&config.volumes, media, Arc::clone(&now), &runtime, 1).unwrap();
+    RangeCache::over(disks, config, Arc::clone(upstream) as Arc<dyn Upstream>, runtime, now)
+}
+
 impl World {
     pub fn new() -> Self {
         Self::with(RamConfig { capacity_bytes: ByteSize::mib(64), ..RamConfig::default() }, true)
     }
 
     pub fn with(config: RamConfig, digests: bool) -> Self {
+        Self::over(config, digests, Box::new(|_, _| Err("there are no volumes".into())))
+    }
+
+    /// A world whose volumes are on these media.
+    pub fn over(config: RamConfig, digests: bool, media: Box<OpenMedium>) -> Self {
         let clock = Arc::new(AtomicU64::new(START));
         let upstream = Arc::new(Script {
             objects: Mutex::default(),
@@ -319,11 +339,16 @@ impl World {
             running: Arc::default(),
             clock: Arc::clone(&clock),
         });
-        let tells = Arc::clone(&clock);
-        let now = Arc::new(move || UnixTime(tells.load(Ordering::Relaxed)));
-        let runtime = tokio::runtime::Handle::current();
-        let cache = RangeCache::new(config, Arc::clone(&upstream) as Arc<dyn Upstream>, runtime, now);
-        Self { upstream, cache, clock }
+        let cache = open(&config, media, &upstream, &clock);
+        Self { upstream, cache, clock, config }
+    }
+
+    /// The same world after the node went down and came up again, its volumes on these media.
+    pub fn reborn(&self, media: Box<OpenMedium>) -> Self {
+        let (upstream, clock, config) =
+            (Arc::clone(&self.upstream), Arc::clone(&self.clock), self.config.clone());
+        let cache = open(&config, media, &upstream, &clock);
+        Self { upstream, cache, clock, config }
     }
 
     /// Lets time pass.
@@ -332,7 +357,7 @@ impl World {
     }
 
     pub async fn purge(&self, purge: Purge, manner: PurgeManner) {
-        self.cache.purge(&purge, manner).await;
+        self.cache.purge(&purge, manner).await.unwrap();
     }
 
     /// Lets all tasks that can run do so.
