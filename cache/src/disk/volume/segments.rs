@@ -7,21 +7,18 @@
 //!
 //! Does not know: what is in a segment, where the index points.
 
+mod gate;
+
+pub use gate::State;
+
+use gate::Gate;
 use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
-/// What a segment is doing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
-    /// Holds nothing; the next to be opened is taken from these.
-    Free,
-    /// Being appended to; can be read.
-    Open,
-    /// Complete; can be read.
-    Sealed,
-    /// No longer readable; free as soon as the last reader lets go.
-    Draining,
+/// What the gate counts with; the model checker has its own.
+mod sync {
+    pub use std::sync::atomic::{AtomicU64, Ordering};
 }
 
 /// All segments of a volume.
@@ -34,8 +31,7 @@ pub(super) struct Segments {
 
 /// What is known in memory of one segment.
 pub(super) struct Slot {
-    /// State in the high half, pins in the low half: one word, so that nobody pins what has just begun to drain.
-    word: AtomicU64,
+    gate: Gate,
     /// Sequence number of the present opening. Stable while pinned.
     seq: AtomicU64,
     /// Index entries that point here.
@@ -54,9 +50,6 @@ pub(super) struct Slot {
 pub(super) struct Pin<'a> {
     slot: &'a Slot,
 }
-
-/// Pins are counted in the low half of the word.
-const STATE_SHIFT: u32 = 32;
 
 impl Segments {
     /// `count` free segments.
@@ -87,16 +80,7 @@ impl Segments {
     /// Keeps a segment from being overwritten until the pin is dropped; `None` if it cannot be read.
     pub fn pin(&self, segment: u32) -> Option<Pin<'_>> {
         let slot = self.get(segment)?;
-        let mut word = slot.word.load(Ordering::Relaxed);
-        loop {
-            if !matches!(state_of(word), State::Open | State::Sealed) {
-                return None;
-            }
-            match slot.word.compare_exchange_weak(word, word + 1, Ordering::Acquire, Ordering::Relaxed) {
-                Ok(_) => return Some(Pin { slot }),
-                Err(now) => word = now,
-            }
-        }
+        slot.gate.enter().then(|| Pin { slot })
     }
 
     /// Whether a segment can be read at this moment.
@@ -113,7 +97,7 @@ impl Segments {
         let segment = free.pop_front()?;
         let slot = self.get(segment)?;
         slot.begin(seq, opened_ms, hot);
-        slot.turn(State::Free, State::Open);
+        slot.gate.turn(State::Free, State::Open);
         Some(segment)
     }
 
@@ -123,26 +107,23 @@ impl Segments {
         let Some(slot) = self.get(segment).filter(|slot| slot.state() == State::Free) else { return false };
         free.retain(|number| *number != segment);
         slot.begin(seq, opened_ms, hot);
-        slot.turn(State::Free, State::Sealed)
+        slot.gate.turn(State::Free, State::Sealed)
     }
 
     /// Ends the writing of an open segment.
     pub fn seal(&self, segment: u32) -> bool {
-        self.get(segment).is_some_and(|slot| slot.turn(State::Open, State::Sealed))
+        self.get(segment).is_some_and(|slot| slot.gate.turn(State::Open, State::Sealed))
     }
 
     /// Makes a sealed segment unreadable.
     pub fn drain(&self, segment: u32) -> bool {
-        self.get(segment).is_some_and(|slot| slot.turn(State::Sealed, State::Draining))
+        self.get(segment).is_some_and(|slot| slot.gate.turn(State::Sealed, State::Draining))
     }
 
     /// Frees a draining segment, if nobody reads it any more.
     pub fn release(&self, segment: u32) -> bool {
         let Some(slot) = self.get(segment) else { return false };
-        let unpinned = word_of(State::Draining);
-        let freed =
-            slot.word.compare_exchange(unpinned, word_of(State::Free), Ordering::AcqRel, Ordering::Relaxed);
-        if freed.is_err() {
+        if !slot.gate.release() {
             return false;
         }
         debug_assert_eq!(slot.live(), 0, "a segment was freed while the index pointed at it");
@@ -154,7 +135,7 @@ impl Segments {
 impl Slot {
     fn new() -> Self {
         Self {
-            word: AtomicU64::new(word_of(State::Free)),
+            gate: Gate::new(),
             seq: AtomicU64::new(0),
             live: AtomicU32::new(0),
             records: AtomicU32::new(0),
@@ -166,7 +147,7 @@ impl Slot {
 
     /// What the segment is doing.
     pub fn state(&self) -> State {
-        state_of(self.word.load(Ordering::Acquire))
+        self.gate.state()
     }
 
     /// Sequence number of the present opening.
@@ -247,15 +228,6 @@ impl Slot {
         self.records.store(0, Ordering::Relaxed);
         self.hits.store(0, Ordering::Relaxed);
     }
-
-    /// Changes the state and leaves the pins as they are. `false` if the state is another one.
-    fn turn(&self, from: State, to: State) -> bool {
-        self.word
-            .try_update(Ordering::AcqRel, Ordering::Acquire, |word| {
-                (state_of(word) == from).then(|| word - word_of(from) + word_of(to))
-            })
-            .is_ok()
-    }
 }
 
 impl Pin<'_> {
@@ -267,21 +239,7 @@ impl Pin<'_> {
 
 impl Drop for Pin<'_> {
     fn drop(&mut self) {
-        let before = self.slot.word.fetch_sub(1, Ordering::Release);
-        debug_assert!(before & u64::from(u32::MAX) > 0, "a pin was dropped twice");
-    }
-}
-
-const fn word_of(state: State) -> u64 {
-    (state as u64) << STATE_SHIFT
-}
-
-fn state_of(word: u64) -> State {
-    match word >> STATE_SHIFT {
-        0 => State::Free,
-        1 => State::Open,
-        2 => State::Sealed,
-        _ => State::Draining,
+        self.slot.gate.leave();
     }
 }
 
