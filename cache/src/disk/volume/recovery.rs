@@ -1,7 +1,7 @@
 //! Finding again what is on the disk.
 //!
-//! After a clean stop the snapshot of the index says it. Otherwise every segment is asked: two reads, its header and
-//! its footer. A segment that was not sealed is walked from record to record until one fails, and sealed.
+//! After a clean stop the snapshot of the index says it. Otherwise every segment is asked for its header and its
+//! footer. A segment that was not sealed is walked from record to record until one fails, and sealed.
 //!
 //! Promises
 //! - Nothing is found that was not written: a footer counts only for the opening its header names, a record of a
@@ -87,39 +87,40 @@ impl Inner {
     fn ask_segments(&self, progress: &dyn Fn(Progress)) -> Result<Recovered, VolumeError> {
         let mut recovered = Recovered::default();
         let of = self.segments.count();
+        let mut border = Border::new(self);
         for number in 0..of {
-            match self.ask_segment(number) {
+            match self.ask_segment(number, &mut border) {
                 Ok(Segment::Empty) => {}
                 Ok(Segment::Sealed(header, footer)) => self.take_over(&header, &footer, &mut recovered),
                 Ok(Segment::Walked(header, footer)) => {
                     recovered.walked += 1;
                     self.take_over(&header, &footer, &mut recovered);
                     if !self.terms.read_only && !footer.entries.is_empty() {
-                        self.write_footer(&footer)?;
+                        // If it cannot be written the segment is walked again next time.
+                        let _ = self.write_footer(&footer);
                     }
                 }
                 // A segment lost, not the volume: the others may well be readable.
-                Err(_) => recovered.unreadable += 1,
+                Err(error) => {
+                    recovered.unreadable += 1;
+                    if recovered.unreadable == of {
+                        return Err(error);
+                    }
+                }
             }
             progress(Progress { segments: number + 1, of, records: recovered.records });
-        }
-        if recovered.unreadable == of
-            && let Err(error) = self.ask_segment(0)
-        {
-            return Err(error);
         }
         Ok(recovered)
     }
 
-    fn ask_segment(&self, number: u32) -> Result<Segment, VolumeError> {
-        let mut page = AlignedBuf::new(PAGE_LEN);
-        self.read_pages(number, 0, &mut page)?;
-        let Ok(header) = SegmentHeader::parse(&page) else { return Ok(Segment::Empty) };
+    fn ask_segment(&self, number: u32, border: &mut Border) -> Result<Segment, VolumeError> {
+        let (header, footer) = border.read(self, number)?;
+        let Ok(header) = SegmentHeader::parse(header) else { return Ok(Segment::Empty) };
         if header.disk_uuid != self.disk_uuid || header.seg_no != number || header.seq == 0 {
             return Ok(Segment::Empty);
         }
         self.staging.continue_after(header.seq);
-        if let Some(footer) = self.read_footer(number, header.seq)? {
+        if let Some(footer) = self.footer_of(number, header.seq, footer) {
             return Ok(Segment::Sealed(header, footer));
         }
         let footer = self.walk(number, header.seq)?;
@@ -130,8 +131,12 @@ impl Inner {
     pub(super) fn read_footer(&self, segment: u32, seq: u64) -> Result<Option<Footer>, VolumeError> {
         let mut bytes = AlignedBuf::new(self.geometry.footer_len());
         self.read_pages(segment, self.geometry.footer_page(), &mut bytes)?;
-        let footer = Footer::parse(&bytes, self.geometry).ok();
-        Ok(footer.filter(|footer| footer.seq == seq && footer.seg_no == segment))
+        Ok(self.footer_of(segment, seq, &bytes))
+    }
+
+    fn footer_of(&self, segment: u32, seq: u64, bytes: &[u8]) -> Option<Footer> {
+        let footer = Footer::parse(bytes, self.geometry).ok();
+        footer.filter(|footer| footer.seq == seq && footer.seg_no == segment)
     }
 
     /// Makes a footer of the records of opening `seq` that are whole, up to the first that is not.
@@ -197,6 +202,40 @@ impl Inner {
     pub(super) fn write_header(&self, header: &SegmentHeader) -> Result<(), VolumeError> {
         self.write_pages(header.seg_no, 0, &aligned(&header.to_page()))?;
         self.sync(Part::Data)
+    }
+}
+
+/// Header and footer of a segment. A footer and the header of the next segment lie side by side and are read at once.
+struct Border {
+    header: AlignedBuf,
+    /// A footer, and the header behind it.
+    bytes: AlignedBuf,
+    /// The segment whose header `bytes` ends with.
+    next: Option<u32>,
+}
+
+impl Border {
+    fn new(inner: &Inner) -> Self {
+        let bytes = AlignedBuf::new(inner.geometry.footer_len() + PAGE_LEN);
+        Self { header: AlignedBuf::new(PAGE_LEN), bytes, next: None }
+    }
+
+    fn read(&mut self, inner: &Inner, number: u32) -> Result<(&[u8], &[u8]), VolumeError> {
+        let footer_len = inner.geometry.footer_len();
+        if self.next.take() == Some(number) {
+            self.header.copy_from_slice(&self.bytes[footer_len..]);
+        } else {
+            inner.read_pages(number, 0, &mut self.header)?;
+        }
+        let footer_page = inner.geometry.footer_page();
+        let with_next = number + 1 < inner.segments.count();
+        if with_next && inner.read_pages(number, footer_page, &mut self.bytes).is_ok() {
+            self.next = Some(number + 1);
+        } else {
+            // The last one, or one of the two cannot be read: this one alone, then.
+            inner.read_pages(number, footer_page, &mut self.bytes[..footer_len])?;
+        }
+        Ok((&self.header, &self.bytes[..footer_len]))
     }
 }
 
