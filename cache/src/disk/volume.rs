@@ -180,6 +180,9 @@ struct Inner {
     evicted: RwLock<Option<EvictedSink>>,
     /// As it is on the disk.
     super_block: Mutex<SuperBlock>,
+    /// Bytes of the purge log in use: the next purge goes there. Locked while the log is written.
+    purge_log: Mutex<u64>,
+    /// What the log says. Never locked during I/O.
     purges: Mutex<Purges>,
     counters: Counters,
     buffers: Buffers,

@@ -18,6 +18,7 @@ use super::tuning::Tuning;
 use super::writing::Writer;
 use super::{Act, Inner, Phase, UnixMillis, Volume, VolumeError, VolumeTerms};
 use crate::disk::aligned::{AlignedBuf, PAGE_LEN};
+use crate::disk::format::segment::MAGIC as SEGMENT_MAGIC;
 use crate::disk::format::super_block::SUPER_LEN;
 use crate::disk::format::{
     FormatError, Geometry, META_LEN_MAX, PURGE_LEN, SegmentHeader, Stream, SuperBlock, choose, pages_of,
@@ -159,13 +160,13 @@ impl Volume {
     ) -> Result<(Self, Found), OpenVolumeError> {
         let block = read_super(medium.as_ref())?;
         check(medium.as_ref(), &block)?;
-        let purges = Purges::parse(&read_log(medium.as_ref())?);
+        let log = Purges::parse(&read_log(medium.as_ref())?);
         let found = match block {
             SuperBlock { clean: true, .. } => Found::Clean,
             SuperBlock { generation: 0, .. } => Found::Fresh,
             _ => Found::Dirty,
         };
-        let inner = Inner::new(medium, terms, block, purges, now, seed);
+        let inner = Inner::new(medium, terms, block, log, now, seed);
         Ok((Self { inner: Arc::new(inner) }, found))
     }
 }
@@ -175,7 +176,7 @@ impl Inner {
         medium: Arc<dyn Medium>,
         terms: VolumeTerms,
         block: SuperBlock,
-        purges: Purges,
+        (purges, log_used): (Purges, u64),
         now: UnixMillis,
         seed: u64,
     ) -> Self {
@@ -193,13 +194,14 @@ impl Inner {
             disk_uuid: block.disk_uuid,
             index: Index::new(entries, block.hash_seed),
             segments: Segments::new(block.seg_count),
-            staging: Staging::new(geometry, terms.staging_max_bytes, block.last_seq + 1),
+            staging: Staging::new(geometry, terms.staging_max_bytes, block.last_seq.saturating_add(1)),
             admission: Mutex::new(Admission::new((entries as f64 * GHOSTS_PER_CHUNK) as usize)),
             wear: Mutex::new(WriteBudget::new(terms.dwpd, capacity, now.0)),
             writer: Mutex::new(Writer::new(capacity, scrub)),
             suspects: Mutex::new(Vec::new()),
             evicted: RwLock::new(None),
             super_block: Mutex::new(block),
+            purge_log: Mutex::new(log_used),
             purges: Mutex::new(purges),
             counters: Counters::default(),
             buffers: Buffers::new(run * PAGE_LEN),
@@ -265,12 +267,32 @@ fn lay_out(medium: &dyn Medium, block: &SuperBlock) -> Result<(), VolumeError> {
     empty(Part::PurgeLog)?;
     let len = u64::from(block.seg_count) << block.geometry.segment_shift();
     act(Act::Resize, Part::Data, medium.resize(Part::Data, len))?;
+    let highest = erase_headers(medium, block)?;
+    let block = &SuperBlock { last_seq: block.last_seq.max(highest), ..block.clone() };
     // Never opened: it shows whose the data is, nothing else.
     let first =
         SegmentHeader { stream: Stream::Fresh, seg_no: 0, disk_uuid: block.disk_uuid, seq: 0, opened_ms: 0 };
     write(Part::Data, 0, &first.to_page())?;
     act(Act::Resize, Part::Super, medium.resize(Part::Super, SUPER_LEN as u64))?;
     write(Part::Super, block.offset(), &block.to_page())
+}
+
+/// Makes sure that no segment of an older volume is found again, even if it had the same name; the highest sequence
+/// number among them.
+fn erase_headers(medium: &dyn Medium, block: &SuperBlock) -> Result<u64, VolumeError> {
+    let blank = AlignedBuf::new(PAGE_LEN);
+    let mut page = AlignedBuf::new(PAGE_LEN);
+    let mut highest = 0;
+    for number in 0..block.seg_count {
+        let offset = block.geometry.segment_offset(number);
+        let io = |act| move |cause| failed(act, Part::Data, offset, cause);
+        medium.read(Part::Data, offset, &mut page).map_err(io(Act::Read))?;
+        if page.starts_with(&SEGMENT_MAGIC) {
+            highest = SegmentHeader::parse(&page).map_or(highest, |header| header.seq.max(highest));
+            medium.write(Part::Data, offset, &blank).map_err(io(Act::Write))?;
+        }
+    }
+    Ok(highest)
 }
 
 fn read_super(medium: &dyn Medium) -> Result<SuperBlock, OpenVolumeError> {

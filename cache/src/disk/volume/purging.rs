@@ -18,8 +18,6 @@ use std::collections::HashMap;
 /// The purges of a volume, as its log has them.
 pub(super) struct Purges {
     records: Vec<PurgeRecord>,
-    /// Bytes of the log in use: the next purge goes there.
-    used: u64,
     /// What was fetched below is gone, whatever it is.
     everything: u64,
     /// What was fetched below is gone, by object.
@@ -43,20 +41,20 @@ impl Volume {
         if self.inner.phase() == Phase::Closed || self.inner.terms.read_only {
             return Err(VolumeError::NotServing);
         }
-        let mut purges = self.inner.purges.lock();
-        self.inner.compact(&mut purges, PURGES_MAX)
+        let mut used = self.inner.purge_log.lock();
+        self.inner.compact(&mut used, PURGES_MAX)
     }
 }
 
 impl Inner {
     pub(super) fn purge(&self, record: PurgeRecord, max: usize) -> Result<(), VolumeError> {
-        let mut purges = self.purges.lock();
-        if purges.used >= (max * PURGE_LEN) as u64 {
-            self.compact(&mut purges, max)?;
+        let mut used = self.purge_log.lock();
+        if *used >= (max * PURGE_LEN) as u64 {
+            self.compact(&mut used, max)?;
         }
-        self.append(purges.used, &record.to_bytes())?;
-        purges.used += PURGE_LEN as u64;
-        purges.add(record);
+        self.append(*used, &record.to_bytes())?;
+        *used += PURGE_LEN as u64;
+        self.purges.lock().add(record);
         Ok(())
     }
 
@@ -66,20 +64,20 @@ impl Inner {
     }
 
     /// A purge of everything stands at the end of the log while the rest of it is rewritten.
-    fn compact(&self, purges: &mut Purges, max: usize) -> Result<(), VolumeError> {
-        let kept = shortened(&purges.records, max / 2);
-        let Some(newest) = purges.records.iter().max_by_key(|record| record.generation) else {
-            return Ok(());
-        };
+    fn compact(&self, used: &mut u64, max: usize) -> Result<(), VolumeError> {
+        let records = self.purges.lock().records().to_vec();
+        let Some(newest) = records.iter().max_by_key(|record| record.generation) else { return Ok(()) };
         let barrier = PurgeRecord { soft: false, scope: PurgeScope::Everything, ..*newest };
-        self.append(purges.used, &barrier.to_bytes())?;
+        let kept = shortened(&records, max / 2);
+        self.append(*used, &barrier.to_bytes())?;
         // If the rest fails, the barrier stays until the next attempt and later purges go behind it.
-        purges.used += PURGE_LEN as u64;
+        *used += PURGE_LEN as u64;
         let bytes: Vec<u8> = kept.iter().flat_map(PurgeRecord::to_bytes).collect();
         self.append(0, &bytes)?;
         self.resize(Part::PurgeLog, bytes.len() as u64)?;
         self.sync(Part::PurgeLog)?;
-        *purges = Purges::of(kept, bytes.len() as u64);
+        *used = bytes.len() as u64;
+        *self.purges.lock() = Purges::of(kept);
         Ok(())
     }
 
@@ -90,14 +88,14 @@ impl Inner {
 }
 
 impl Purges {
-    /// Reads a log.
-    pub fn parse(log: &[u8]) -> Self {
+    /// Reads a log; the second is how many bytes of it are in use.
+    pub fn parse(log: &[u8]) -> (Self, u64) {
         let (records, used) = parse_log(log);
-        Self::of(records, used as u64)
+        (Self::of(records), used as u64)
     }
 
-    fn of(records: Vec<PurgeRecord>, used: u64) -> Self {
-        let mut purges = Self { records: Vec::new(), used, everything: 0, objects: HashMap::new() };
+    fn of(records: Vec<PurgeRecord>) -> Self {
+        let mut purges = Self { records: Vec::new(), everything: 0, objects: HashMap::new() };
         records.into_iter().for_each(|record| purges.add(record));
         purges
     }
