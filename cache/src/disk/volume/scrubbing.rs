@@ -93,7 +93,9 @@ impl Inner {
             self.counters.scrubbed_all();
         }
         // A table of contents that cannot be read is recovery's and reclaim's to deal with.
-        scrub.entries = self.contents(segment).unwrap_or_default();
+        let seq = self.segments.get(segment).map_or(0, |slot| slot.seq());
+        let footer = self.read_footer(segment, seq).ok().flatten();
+        scrub.entries = footer.map(|footer| footer.entries).unwrap_or_default();
         scrub.next = 0;
         scrub.segment = segment;
         scrub.allowance = scrub.allowance.saturating_sub(self.geometry.footer_len() as u64);

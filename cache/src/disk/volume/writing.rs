@@ -3,7 +3,8 @@
 //! Promises
 //! - A segment's header is durable before its first record is written, and its records before its footer is.
 //! - A block that could not be written is no longer pointed at; its segment takes nothing more.
-//! - A step reads or writes a few MiB at most, so that whoever drives the writer can look up in between.
+//! - A step reads or writes a few MiB at most, so that whoever drives the writer can look up in between; only
+//!   making room in a segment whose table of contents is damaged reads all of it at once.
 //! - Writing and making room take turns, so that neither starves the other.
 //!
 //! Does not know: threads. Whoever calls [`Volume::work`] decides how often.
@@ -99,7 +100,7 @@ impl Volume {
 
     /// Whether there is something to write, so that [`Volume::work`] should be called soon. No I/O.
     pub fn flush_ready(&self) -> bool {
-        self.inner.staging.is_ready() || self.inner.is_short_of_room(0)
+        self.inner.staging.is_ready()
     }
 
     /// Writes what is staged, keeps the index for the next start and marks the volume as closed in order. Reads go
