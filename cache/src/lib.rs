@@ -15,6 +15,7 @@ mod body;
 mod budget;
 mod config;
 pub mod disk;
+mod explain;
 mod fault;
 mod fill;
 mod flight;
@@ -34,6 +35,7 @@ pub use config::{
     AdmissionRule, CAPACITY_MIN, CacheConfig, CacheConfigError, Class, RamConfig, VOLUMES_MAX, VolumeConfig,
 };
 pub use disk::set::{DiskCommand, DiskOrder, DiskStatus, Disks, OpenDisksError, PurgeError};
+pub use explain::{ChunkRun, Explanation, KnownObject, Place, Verdict};
 pub use fault::FetchError;
 pub use line::Priority;
 pub use meta::Freshness;
@@ -90,7 +92,13 @@ impl RangeCache {
         runtime: Handle,
         clock: Arc<dyn Clock>,
     ) -> Self {
+        disks.set_admission(config.admission);
         Self { tiers: Tiers::new(config, upstream, runtime, clock, disks) }
+    }
+
+    /// What is known about an object and where its chunks are. Changes nothing and asks nobody.
+    pub fn explain(&self, object: &ObjName) -> Explanation {
+        self.tiers.explain(object)
     }
 
     /// The volumes.

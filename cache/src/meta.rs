@@ -79,6 +79,14 @@ pub(crate) enum Look {
     Unknown,
 }
 
+/// What is known, and what a request would meet.
+pub(crate) struct Standing {
+    pub known: Arc<Known>,
+    /// The version that its chunks are kept under in memory.
+    pub chunks: u64,
+    pub look: Look,
+}
+
 #[derive(Clone)]
 struct Negative {
     error: UpstreamError,
@@ -102,6 +110,23 @@ impl Metas {
     /// What to do about a request at `now`.
     pub fn look(&self, key: ObjKey, now: UnixTime) -> Look {
         let Some(known) = self.known.get(&key) else { return Look::Unknown };
+        let look = self.judge(key, known, now);
+        match look {
+            Look::ServeAndAsk(view) if !view.known.hush(now) => Look::Serve(view),
+            look => look,
+        }
+    }
+
+    /// The same without consequences, and what is known even if it was purged.
+    pub fn standing(&self, key: ObjKey, now: UnixTime) -> Option<Standing> {
+        let known = self.known.get(&key)?;
+        let floor = known.floors(key, &self.generations).0;
+        let view = View { known: Arc::clone(&known), floor, freshness: Freshness::Fresh };
+        let look = self.judge(key, Arc::clone(&known), now);
+        Some(Standing { chunks: view.chunks(), known, look })
+    }
+
+    fn judge(&self, key: ObjKey, known: Arc<Known>, now: UnixTime) -> Look {
         let (hard, soft) = known.floors(key, &self.generations);
         if known.asked_in < hard {
             return Look::Unknown;
@@ -111,11 +136,7 @@ impl Metas {
         if known.asked_in >= soft && now < known.meta.fresh_until {
             Look::Serve(view(known, Freshness::Fresh))
         } else if now < known.meta.stale_while_revalidate_until {
-            if known.hush(now) {
-                Look::ServeAndAsk(view(known, Freshness::Stale))
-            } else {
-                Look::Serve(view(known, Freshness::Stale))
-            }
+            Look::ServeAndAsk(view(known, Freshness::Stale))
         } else if quiet && now < known.meta.stale_if_error_until {
             Look::Serve(view(known, Freshness::StaleOnError))
         } else {
@@ -250,6 +271,16 @@ impl Known {
     /// What became of that.
     pub fn told_disks(&self, kept: bool) {
         self.on_disks.store(kept, Ordering::Relaxed);
+    }
+
+    /// The generation in which upstream was asked.
+    pub fn asked_in(&self) -> u64 {
+        self.asked_in
+    }
+
+    /// Answers given about it.
+    pub fn answers(&self) -> u32 {
+        self.answers.load(Ordering::Relaxed)
     }
 
     /// Counts an answer.

@@ -6,6 +6,8 @@
 mod bound;
 #[path = "promises/disks.rs"]
 mod disks;
+#[path = "promises/explain.rs"]
+mod explain;
 #[path = "promises/faults.rs"]
 mod faults;
 #[path = "promises/freshness.rs"]
