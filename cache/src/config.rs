@@ -53,6 +53,7 @@ pub struct CacheConfig {
     pub admission: AdmissionRule,
     /// Disks that keep chunks across restarts, one table each. None is a cache of memory only, cold after each
     /// restart. See docs/cache.md before changing one that holds chunks.
+    #[serde(default = "shipped_volumes")]
     pub volumes: Vec<VolumeConfig>,
 }
 
@@ -118,7 +119,22 @@ pub(crate) struct Terms {
     pub reserve: Duration,
 }
 
+/// What a file without volumes means: one small enough for any host, under the folder of everything else.
+fn shipped_volumes() -> Vec<VolumeConfig> {
+    vec![VolumeConfig {
+        // A small part of any drive.
+        dwpd: 20.0,
+        segment_bytes: ByteSize::mib(64),
+        ..VolumeConfig::at("antiphon-data/cache", ByteSize::mib(4 * 1024))
+    }]
+}
+
 impl CacheConfig {
+    /// What an empty file means: the defaults, and a volume.
+    pub fn shipped() -> Self {
+        Self { volumes: shipped_volumes(), ..Self::default() }
+    }
+
     /// Refuses values that parse but cannot work. Touches no disk.
     pub fn check(&self) -> Result<(), CacheConfigError> {
         if self.max_detached_pct > 100 {
@@ -126,6 +142,15 @@ impl CacheConfig {
             return Err(CacheConfigError { key: "cache.max_detached_pct".to_owned(), what });
         }
         volume::check_all(&self.volumes)
+    }
+
+    /// Takes the keys of `new` that need no restart.
+    pub fn take_live(&mut self, new: &Self) {
+        self.capacity_bytes = new.capacity_bytes;
+        self.admission = new.admission;
+        for (volume, new) in self.volumes.iter_mut().zip(&new.volumes) {
+            volume.dwpd = new.dwpd;
+        }
     }
 
     /// The keys, with their tables, in which `new` differs from this and that need a restart.
@@ -192,6 +217,14 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_names_no_volume_has_the_shipped_one_and_may_ask_for_none() {
+        let parse = |text| antiphon_core::config::parse::<CacheConfig>(text, "cache.toml").unwrap();
+        assert_eq!(parse(""), CacheConfig::shipped());
+        assert_eq!(parse("volumes = []"), CacheConfig::default());
+        assert_eq!(CacheConfig::shipped().check(), Ok(()));
+    }
+
+    #[test]
     fn live_keys_need_no_restart_and_all_others_do() {
         let old = CacheConfig { volumes: vec![volume::tests::small("a")], ..CacheConfig::default() };
         let mut new = CacheConfig {
@@ -201,6 +234,9 @@ mod tests {
         };
         new.volumes[0].dwpd = 7.5;
         assert!(old.needs_restart(&new).is_empty());
+        let mut applied = old.clone();
+        applied.take_live(&new);
+        assert_eq!(applied, new);
         new.stall_ms += 1;
         new.volumes[0].io_threads += 1;
         assert_eq!(old.needs_restart(&new), ["cache.stall_ms", "cache.volumes[0]"]);

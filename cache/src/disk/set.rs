@@ -187,9 +187,9 @@ impl Disks {
 
     /// How much may be written to a volume in a day from now on, in drive writes; `false` if there is no such volume.
     pub fn set_dwpd(&self, volume: &str, dwpd: f64) -> bool {
-        let slot = self.inner.slots.iter().find(|slot| slot.name == volume);
-        if let Some(live) = slot.and_then(|slot| slot.live()) {
-            live.volume.set_dwpd(dwpd, self.inner.context.millis());
+        let slot = self.inner.slot(volume);
+        if let Some(slot) = slot {
+            slot.set_dwpd(dwpd, self.inner.context.millis());
         }
         slot.is_some()
     }

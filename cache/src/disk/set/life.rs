@@ -7,11 +7,13 @@
 //!
 //! Does not know: listeners. Everything here blocks.
 
+use super::opening::AnyError;
 use super::slot::{Live, Slot, chain};
 use super::{Context, Doing};
 use crate::config::Class;
 use crate::disk::format::{PurgeRecord, PurgeScope};
 use crate::disk::health::{Event, State};
+use crate::disk::os::OpenMediumError;
 use crate::disk::pool::{Next, Pool, Worker};
 use crate::disk::volume::{Did, Volume, VolumeError};
 use std::collections::HashSet;
@@ -34,6 +36,8 @@ struct Life {
     number: u64,
     doing: Doing,
     stage: Stage,
+    /// Times that the medium was found locked.
+    locked: u32,
 }
 
 /// The writer looks for work this often even if nobody wakes it: scrubbing and ageing go on.
@@ -41,11 +45,15 @@ const IDLE: Duration = Duration::from_millis(250);
 /// After an error of the disk it pauses.
 const AFTER_ERROR: Duration = Duration::from_secs(1);
 
+/// A lock may still be held by threads of an earlier life that are about to end.
+const LOCKED_MAX: u32 = 30;
+const LOCKED_PAUSE: Duration = Duration::from_millis(100);
+
 /// Starts a thread that brings the volume of `slot` to life.
 pub(super) fn begin(slot: &Arc<Slot>, context: &Arc<Context>, doing: Doing) {
     let number = slot.begin_life();
-    let mut life =
-        Life { slot: Arc::clone(slot), context: Arc::clone(context), number, doing, stage: Stage::Open };
+    let (place, around) = (Arc::clone(slot), Arc::clone(context));
+    let mut life = Life { slot: place, context: around, number, doing, stage: Stage::Open, locked: 0 };
     match Worker::start(&format!("disk-{}", slot.name), move || life.step()) {
         Ok(worker) => slot.employ(worker),
         Err(error) => {
@@ -74,6 +82,10 @@ impl Life {
                     Next::Again
                 }
                 Ok(None) => Next::End,
+                Err(error) if is_locked(&error) && self.locked < LOCKED_MAX => {
+                    self.locked += 1;
+                    Next::Wait(LOCKED_PAUSE)
+                }
                 Err(error) => {
                     self.slot.failed(Event::OpenFailed, error.as_ref(), self.context.now());
                     self.context.opened();
@@ -86,9 +98,9 @@ impl Life {
     }
 
     /// Opens the volume and puts it into its place; `None` if nobody wants it any more.
-    fn open(&self) -> Result<Option<Volume>, Box<dyn std::error::Error + Send + Sync>> {
+    fn open(&self) -> Result<Option<Volume>, AnyError> {
         let Self { slot, context, .. } = self;
-        let volume = context.open(&slot.config, self.doing)?;
+        let volume = context.open(&slot.config_now(), self.doing)?;
         context.learned(&volume.purges());
         catch_up(&volume, &slot.owed.lock())?;
         slot.owed.lock().clear();
@@ -138,6 +150,10 @@ impl Life {
             }
         }
     }
+}
+
+fn is_locked(error: &AnyError) -> bool {
+    matches!(error.downcast_ref(), Some(OpenMediumError::Locked { .. }))
 }
 
 /// Takes note of what an operation of the volume failed by.

@@ -11,7 +11,7 @@ use crate::disk::format::PurgeRecord;
 use crate::disk::health::{Change, Event, Health, State};
 use crate::disk::pool::{Pool, Stalls, Worker};
 use crate::disk::set::placement::Seat;
-use crate::disk::volume::{Progress, Volume};
+use crate::disk::volume::{Progress, UnixMillis, Volume};
 use parking_lot::{Mutex, RwLock};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -21,6 +21,8 @@ use tokio::sync::{Notify, broadcast};
 /// A place for a disk.
 pub(super) struct Slot {
     pub config: VolumeConfig,
+    /// The live value of `config.dwpd`, as bits.
+    dwpd: AtomicU64,
     pub name: String,
     pub seat: Seat,
     pub counters: Counters,
@@ -84,6 +86,7 @@ impl Slot {
         Arc::new(Self {
             seat: Seat::new(&name, config.capacity_bytes.0),
             config: config.clone(),
+            dwpd: AtomicU64::new(config.dwpd.to_bits()),
             name,
             counters: Counters::default(),
             health: Mutex::new(Health::new(now)),
@@ -100,6 +103,20 @@ impl Slot {
             closed: Notify::new(),
             events,
         })
+    }
+
+    /// What the configuration says of the volume, as it is now.
+    pub fn config_now(&self) -> VolumeConfig {
+        let dwpd = f64::from_bits(self.dwpd.load(Ordering::Relaxed));
+        VolumeConfig { dwpd, ..self.config.clone() }
+    }
+
+    /// How much may be written in a day from now on, and after it was put back.
+    pub fn set_dwpd(&self, dwpd: f64, now: UnixMillis) {
+        self.dwpd.store(dwpd.to_bits(), Ordering::Relaxed);
+        if let Some(live) = self.live() {
+            live.volume.set_dwpd(dwpd, now);
+        }
     }
 
     /// The volume, if it may be read now.
