@@ -81,7 +81,7 @@ impl Stage {
             "listen = [\"{address}\"]\nadmin_listen = \"{admin}\"\nurl_keys_file = \"{keys}\"\n\
              [tls]\ncert_file = \"{cert}\"\nkey_file = \"{key}\"\n\
              [upstream]\nurl = \"http://{origin}\"\nsecret_file = \"{secret}\"\n\
-             [cache]\ncapacity_bytes = \"{EDGE_MEMORY}\"\n\
+             [cache]\ncapacity_bytes = \"{EDGE_MEMORY}\"\nvolumes = []\n\
              [log]\nfilter = \"warn\"\naccess = false\n",
             keys = self.path("url-keys.json").display(),
             cert = self.path("cert.pem").display(),

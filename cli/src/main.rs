@@ -1,6 +1,7 @@
 //! `antiphon`: the operator's command. Without a word it is `antiphon quickstart`.
 #![allow(clippy::print_stdout, reason = "a command for people at a terminal")]
 
+mod cache;
 mod certificates;
 mod client;
 mod files;
@@ -40,6 +41,9 @@ enum Command {
     /// Make, extend and list the keys that content keys and signed URLs come from.
     #[command(subcommand)]
     Keys(KeysCommand),
+    /// Look into the volumes of an edge's cache, check them, tell them what to do.
+    #[command(subcommand)]
+    Cache(cache::CacheCommand),
     /// Print a role's configuration with every key explained.
     PrintConfig {
         /// Whose configuration.
@@ -96,6 +100,7 @@ fn run(command: Command) -> Result<ExitCode> {
             }
         }),
         Command::Keys(command) => keys_command(command, system_clock().now()).map(|()| ExitCode::SUCCESS),
+        Command::Cache(command) => cache::run(command),
         Command::PrintConfig { role } => {
             print!("{}", role.defaults()?);
             Ok(ExitCode::SUCCESS)

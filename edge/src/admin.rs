@@ -1,23 +1,30 @@
-//! `/healthz`, `/readyz` and `/metrics` on a listener of their own, plain HTTP.
+//! `/healthz`, `/readyz`, `/metrics` and `/cache/volumes` on a listener of their own, plain HTTP.
 //!
 //! Promises
 //! - Health says that the process runs, readiness that it takes new work: not any more once it is stopping.
 //! - The same guard as on the public side: a stuck scraper costs one connection for a limited time.
 //!
+//! - Everything but an order to a volume can be read by whoever reaches the listener, and changes nothing; who may
+//!   give orders is in [`volumes`].
+//!
 //! Does not know: TLS, tokens. It is bound to loopback or a private network by configuration.
+
+pub mod volumes;
 
 use crate::front::guard::{Guard, Speaks, Terms, Watch};
 use crate::limits::Connections;
 use crate::serve::Edge;
 use crate::verdict::admin_status;
+use antiphon_core::Secret;
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::Method;
 use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE};
+use http::{HeaderMap, Method};
 use pingora_core::apps::{HttpPersistentSettings, HttpServerApp, ReusedHttpStream, ServerApp};
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::server::ShutdownWatch;
 use pingora_http::ResponseHeader;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -28,6 +35,8 @@ use tokio_util::task::TaskTracker;
 pub struct Admin {
     edge: Arc<Edge>,
     connections: Arc<Connections>,
+    /// What an order to a volume needs, if anything.
+    secret: Option<Secret>,
     /// True once the edge is stopping.
     stopping: ShutdownWatch,
 }
@@ -37,12 +46,18 @@ pub struct Admin {
 pub(crate) enum Page {
     /// All is well, or the counters.
     Fine,
+    /// The same, for a program.
+    Json,
     /// Not taking new work.
     Stopping,
     /// No such page.
     Unknown,
-    /// Only GET and HEAD.
+    /// Another method.
     Method,
+    /// Whoever asks may not.
+    Forbidden,
+    /// Not in the present state.
+    NotNow,
     /// The counters cannot be printed: two share a name.
     Broken,
 }
@@ -58,9 +73,10 @@ const TERMS: Terms = Terms {
 };
 
 impl Admin {
-    /// The admin side of `edge`.
-    pub fn new(edge: Arc<Edge>, stopping: ShutdownWatch) -> Arc<Self> {
-        Arc::new(Self { edge, connections: Connections::new(CONNECTIONS_MAX, CONNECTIONS_MAX), stopping })
+    /// The admin side of `edge`. Orders to volumes need `secret`, or come from this host if there is none.
+    pub fn new(edge: Arc<Edge>, secret: Option<Secret>, stopping: ShutdownWatch) -> Arc<Self> {
+        let connections = Connections::new(CONNECTIONS_MAX, CONNECTIONS_MAX);
+        Arc::new(Self { edge, connections, secret, stopping })
     }
 
     /// Accepts connections until `end` is cancelled.
@@ -79,7 +95,8 @@ impl Admin {
             let watch = Arc::new(Watch::default());
             let gauge = self.edge.metrics().connections.with_label_values(&["admin"]);
             let stream = Guard::new(tcp, Speaks::H1, TERMS, Arc::clone(&watch), Some(seat), gauge);
-            let (visit, end) = (Arc::new(Visit { admin: Arc::clone(&self), watch }), end.clone());
+            let visit = Visit { admin: Arc::clone(&self), watch, peer: peer.ip() };
+            let (visit, end) = (Arc::new(visit), end.clone());
             tasks.spawn(async move {
                 let stopping = visit.admin.stopping.clone();
                 tokio::select! {
@@ -90,7 +107,12 @@ impl Admin {
         }
     }
 
-    fn page(&self, method: &Method, path: &str) -> (Page, String) {
+    async fn page(&self, method: &Method, path: &str, headers: &HeaderMap, peer: IpAddr) -> (Page, String) {
+        if let Some(rest) =
+            path.strip_prefix(volumes::PATH).filter(|rest| rest.is_empty() || rest.starts_with('/'))
+        {
+            return volumes::answer(&self.edge, (method, rest), headers, (peer, self.secret.as_ref())).await;
+        }
         if !matches!(*method, Method::GET | Method::HEAD) {
             return (Page::Method, "use GET\n".to_owned());
         }
@@ -98,12 +120,17 @@ impl Admin {
             "/healthz" => (Page::Fine, "ok\n".to_owned()),
             "/readyz" if *self.stopping.borrow() => (Page::Stopping, "stopping\n".to_owned()),
             "/readyz" => (Page::Fine, "ready\n".to_owned()),
-            "/metrics" => match self.edge.metrics().render(&self.edge.cache().stats()) {
+            "/metrics" => match self.counters() {
                 Ok(text) => (Page::Fine, text),
                 Err(error) => (Page::Broken, format!("{error}\n")),
             },
-            _ => (Page::Unknown, "there are /healthz, /readyz and /metrics\n".to_owned()),
+            _ => (Page::Unknown, "there are /healthz, /readyz, /metrics and /cache/volumes\n".to_owned()),
         }
+    }
+
+    fn counters(&self) -> Result<String, prometheus::Error> {
+        let cache = self.edge.cache();
+        self.edge.metrics().render(&cache.stats(), &cache.disks().status())
     }
 }
 
@@ -111,6 +138,7 @@ impl Admin {
 struct Visit {
     admin: Arc<Admin>,
     watch: Arc<Watch>,
+    peer: IpAddr,
 }
 
 #[async_trait]
@@ -126,12 +154,17 @@ impl HttpServerApp for Visit {
             return None;
         }
         let head = session.req_header();
-        let (page, text) = self.admin.page(&head.method, head.uri.path());
+        let (method, path) = (head.method.clone(), head.uri.path().to_owned());
+        let (page, text) = self.admin.page(&method, &path, &head.headers, self.peer).await;
         if !session.is_body_done() {
             session.set_keepalive(None);
         }
         let mut head = ResponseHeader::build_no_case(admin_status(page), Some(5)).ok()?;
-        head.append_header(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8").ok()?;
+        let text_type = match page {
+            Page::Json => "application/json",
+            _ => "text/plain; version=0.0.4; charset=utf-8",
+        };
+        head.append_header(CONTENT_TYPE, text_type).ok()?;
         head.append_header(CONTENT_LENGTH, text.len()).ok()?;
         head.append_header(CACHE_CONTROL, "no-store").ok()?;
         session.write_response_header(Box::new(head)).await.ok()?;

@@ -27,9 +27,12 @@ pub struct Config {
     /// Addresses that listeners reach: TCP for HTTP/1.1 and HTTP/2, UDP on the same port for HTTP/3. Port 0
     /// takes any free port. An address that another process holds stops the start.
     pub listen: Vec<SocketAddr>,
-    /// Address of /healthz, /readyz and /metrics, plain HTTP. Keep it on loopback or a private network: it
-    /// tells how busy this host is.
+    /// Address of /healthz, /readyz, /metrics and /cache/volumes, plain HTTP. Keep it on loopback or a private
+    /// network: it tells how busy this host is.
     pub admin_listen: SocketAddr,
+    /// File with the secret that orders to volumes need (`antiphon cache tell`), one line. Empty takes orders
+    /// from this host only, from anybody who is logged in here.
+    pub admin_secret_file: PathBuf,
     /// The key ring that stream tokens are verified with, a JSON file from the control plane. Readable by
     /// this user only: whoever has it can sign.
     pub url_keys_file: PathBuf,
@@ -167,10 +170,11 @@ impl Default for Config {
                 SocketAddr::from((std::net::Ipv6Addr::LOCALHOST, 8443)),
             ],
             admin_listen: SocketAddr::from(([127, 0, 0, 1], 9180)),
+            admin_secret_file: PathBuf::new(),
             url_keys_file: "antiphon-data/keyring/url-keys.json".into(),
             tls: TlsConfig::default(),
             upstream: UpstreamConfig::default(),
-            cache: CacheConfig::default(),
+            cache: CacheConfig::shipped(),
             limits: LimitsConfig::default(),
             http3: Http3Config::default(),
             log: LogConfig::default(),

@@ -26,7 +26,9 @@ pub mod tls;
 pub mod upstream;
 pub mod verdict;
 
-use antiphon_cache::RangeCache;
+use antiphon_cache::disk::health::State;
+use antiphon_cache::disk::set::{DiskEvent, Disks};
+use antiphon_cache::{CacheConfig, RangeCache};
 use antiphon_core::secret::SecretError;
 use antiphon_core::{Clock, Secret};
 use antiphon_drm::token::{UrlKeys, UrlKeysError};
@@ -37,6 +39,7 @@ use front::tcp::TcpFront;
 use http::HeaderValue;
 use limits::Connections;
 use metrics::Metrics;
+use parking_lot::Mutex;
 use serve::Edge;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
@@ -46,7 +49,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
-use tokio::sync::watch;
+use tokio::sync::{broadcast, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -56,6 +59,8 @@ pub struct Running {
     admin: SocketAddr,
     edge: Arc<Edge>,
     url_keys_file: PathBuf,
+    /// As it is applied.
+    cache_config: Mutex<CacheConfig>,
     drain: Duration,
     stopping: watch::Sender<bool>,
     /// Public listeners and connections.
@@ -133,6 +138,7 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, Sta
     config.check()?;
     tls::install_provider();
     let terms = tls::Terms::load(&config.tls.cert_file, &config.tls.key_file)?;
+    let admin_secret = admin_secret(&config)?;
     let edge = Arc::new(build(&config, clock)?);
     let udp = config.http3.enabled.then(|| UdpBuffers { bytes: config.http3.socket_buffer_bytes.as_usize() });
     let sockets = config
@@ -150,6 +156,7 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, Sta
         admin,
         edge,
         url_keys_file: config.url_keys_file.clone(),
+        cache_config: Mutex::new(config.cache.clone()),
         drain: secs(config.limits.drain_secs),
         stopping,
         tasks: TaskTracker::new(),
@@ -163,7 +170,14 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, Sta
             return Err(error);
         }
     }
-    let pages = admin::Admin::new(Arc::clone(&running.edge), stop);
+    let pages = admin::Admin::new(Arc::clone(&running.edge), admin_secret, stop);
+    let (disks, end) = (running.edge.cache().disks().clone(), running.admin_end.clone());
+    running.admin_tasks.spawn(async move {
+        tokio::select! {
+            () = log_volumes(&disks) => {}
+            () = end.cancelled() => {}
+        }
+    });
     running.admin_tasks.spawn(pages.run(
         admin_listener,
         running.admin_tasks.clone(),
@@ -192,6 +206,22 @@ impl Running {
     pub fn reload_keys(&self) -> Result<(), StartError> {
         self.edge.replace_keys(read_url_keys(&self.url_keys_file)?);
         Ok(())
+    }
+
+    /// Applies what of `[cache]` can be changed while running (`capacity_bytes`, `admission`, `dwpd` of each
+    /// volume) and gives back the keys that would need a restart. Everything else in `config` is not looked at.
+    pub fn reconfigure(&self, config: &Config) -> Result<Vec<String>, StartError> {
+        config.check()?;
+        let mut applied = self.cache_config.lock();
+        let waiting = applied.needs_restart(&config.cache);
+        let disks = self.edge.cache().disks();
+        disks.set_admission(config.cache.admission);
+        for volume in &config.cache.volumes {
+            // One that is new is among those that wait for a restart.
+            disks.set_dwpd(&volume.called(), volume.dwpd);
+        }
+        applied.take_live(&config.cache);
+        Ok(waiting)
     }
 
     /// Begins to stop: no new connections, idle ones closed, not ready any more. [`Running::stop`] ends it.
@@ -241,6 +271,30 @@ impl Running {
     }
 }
 
+/// Writes to the log which volumes are out, and from then on every change of a volume's state.
+async fn log_volumes(disks: &Disks) {
+    let mut events = disks.events();
+    for volume in disks.status().iter().filter(|volume| volume.state == State::Failed) {
+        let error = volume.last_error.as_deref().unwrap_or_default();
+        tracing::error!(volume = volume.name, error, "a volume is out");
+    }
+    loop {
+        let DiskEvent { volume, change, last_error } = match events.recv().await {
+            Ok(event) => event,
+            Err(broadcast::error::RecvError::Lagged(_)) => continue,
+            Err(broadcast::error::RecvError::Closed) => return,
+        };
+        let (from, to) = (change.from.name(), change.to.name());
+        match change.cause {
+            None => tracing::info!(volume, from, to, "a volume changed its state"),
+            Some(cause) => {
+                let error = last_error.unwrap_or_default();
+                tracing::error!(volume, from, to, %cause, error, "a volume changed its state");
+            }
+        }
+    }
+}
+
 /// `Alt-Svc` for HTTP/3 on the same host (RFC 7838 §3).
 pub fn alt_svc(port: u16, secs: u32) -> Option<HeaderValue> {
     HeaderValue::try_from(format!("h3=\":{port}\"; ma={secs}")).ok()
@@ -260,6 +314,7 @@ fn build(config: &Config, clock: Arc<dyn Clock>) -> Result<Edge, StartError> {
     let seed = RandomState::new().hash_one(0_u8);
     let cache =
         RangeCache::open(&config.cache, Arc::new(origin), Handle::current(), Arc::clone(&clock), seed)?;
+    cache.disks().set_admission(config.cache.admission);
     let limits = &config.limits;
     let connections =
         Connections::new(limits.connections_max as usize, limits.connections_per_address_max as usize);
@@ -268,6 +323,16 @@ fn build(config: &Config, clock: Arc<dyn Clock>) -> Result<Edge, StartError> {
         field_bytes_max: limits.header_field_bytes_max as usize,
     };
     Ok(Edge::new(cache, keys, clock, metrics, connections, rules))
+}
+
+/// What orders to volumes need, if anything.
+fn admin_secret(config: &Config) -> Result<Option<Secret>, StartError> {
+    let file = &config.admin_secret_file;
+    if file.as_os_str().is_empty() {
+        return Ok(None);
+    }
+    let secret = Secret::from_text(&read("admin_secret_file", file)?);
+    secret.map(Some).map_err(|cause| StartError::Secret { file: file.clone(), cause })
 }
 
 /// The certificates that the origin is trusted by. A plain one is not asked for any, but Pingora insists on a

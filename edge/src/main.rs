@@ -1,6 +1,7 @@
 //! `antiphon-edge`: one edge, from one file, until it is told to stop.
 //!
-//! SIGTERM and SIGINT stop it gracefully, SIGHUP reads the token keys anew. Exit code 2 is a configuration that
+//! SIGTERM and SIGINT stop it gracefully, SIGHUP reads the token keys anew and
+//! applies the live keys of the configuration. Exit code 2 is a configuration that
 //! cannot work, 1 any other failure.
 
 use antiphon_core::config;
@@ -55,7 +56,7 @@ fn main() -> ExitCode {
     let result = match args.command {
         Some(Command::Check) => Ok(()),
         Some(Command::PrintConfig) => print(&config),
-        None => run(config),
+        None => run(config, args.config),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -88,7 +89,7 @@ fn print(config: &Config) -> anyhow::Result<()> {
     std::io::stdout().write_all(text.as_bytes()).context("write to standard output")
 }
 
-fn run(config: Config) -> anyhow::Result<()> {
+fn run(config: Config, file: Option<PathBuf>) -> anyhow::Result<()> {
     log_to_stderr(&config)?;
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().context("start threads")?;
@@ -99,7 +100,7 @@ fn run(config: Config) -> anyhow::Result<()> {
         tracing::info!(listen = ?running.addresses(), admin = %running.admin_address(), "ready");
         // Outside systemd there is nobody to tell.
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
-        signals.until_told_to_stop(&running).await;
+        signals.until_told_to_stop(&running, file.as_deref()).await;
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
         tracing::info!("stopping");
         running.stop().await;
@@ -123,15 +124,22 @@ impl Signals {
         })
     }
 
-    async fn until_told_to_stop(&mut self, running: &Running) {
+    async fn until_told_to_stop(&mut self, running: &Running, file: Option<&Path>) {
         loop {
             tokio::select! {
                 _ = self.terminate.recv() => return,
                 _ = self.interrupt.recv() => return,
-                _ = self.hang_up.recv() => match running.reload_keys() {
-                    Ok(()) => tracing::info!("read the token keys anew"),
-                    Err(error) => tracing::error!(error = account::chain(&error), "read the token keys anew"),
-                },
+                _ = self.hang_up.recv() => {
+                    match running.reload_keys() {
+                        Ok(()) => tracing::info!("read the token keys anew"),
+                        Err(error) => tracing::error!(error = account::chain(&error), "read the token keys anew"),
+                    }
+                    match load(file).and_then(|config| Ok(running.reconfigure(&config)?)) {
+                        Ok(waiting) if waiting.is_empty() => tracing::info!("applied the configuration"),
+                        Ok(waiting) => tracing::warn!(?waiting, "applied the configuration; these keys need a restart"),
+                        Err(error) => tracing::error!(error = format!("{error:#}"), "read the configuration anew"),
+                    }
+                }
             }
         }
     }

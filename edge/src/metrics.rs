@@ -5,7 +5,10 @@
 //!
 //! Does not know: who reads it.
 
+mod volumes;
+
 use crate::request::Proto;
+use antiphon_cache::disk::set::DiskStatus;
 use antiphon_cache::{Source, Stats};
 use http::StatusCode;
 use prometheus::process_collector::ProcessCollector;
@@ -14,6 +17,7 @@ use prometheus::{
     Registry, TextEncoder,
 };
 use std::time::Duration;
+use volumes::VolumeGauges;
 
 /// All counters of one edge.
 pub struct Metrics {
@@ -33,6 +37,7 @@ pub struct Metrics {
     pub(crate) upstream_busy: IntGauge,
     pub(crate) upstream_ttfb: Histogram,
     cache: CacheGauges,
+    volumes: VolumeGauges,
 }
 
 const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
@@ -157,6 +162,7 @@ impl Metrics {
                 "Time until the origin's answer began, waiting in line included.",
             )?,
             cache: CacheGauges::new(&table)?,
+            volumes: VolumeGauges::new(&table)?,
             registry,
         })
     }
@@ -176,8 +182,9 @@ impl Metrics {
     }
 
     /// All counters as Prometheus reads them (text format 0.0.4).
-    pub fn render(&self, cache: &Stats) -> Result<String, prometheus::Error> {
+    pub fn render(&self, cache: &Stats, volumes: &[DiskStatus]) -> Result<String, prometheus::Error> {
         self.cache.update(cache);
+        self.volumes.update(volumes);
         let mut text = Vec::new();
         TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
         Ok(String::from_utf8_lossy(&text).into_owned())
@@ -289,10 +296,10 @@ mod tests {
     fn the_table_prints_and_counters_from_the_cache_only_rise() {
         let metrics = Metrics::new().unwrap();
         metrics.answered(Proto::H2, StatusCode::PARTIAL_CONTENT, Some(Source::Ram), Duration::from_millis(1));
-        let first = metrics.render(&Stats { hits: 5, ..Stats::default() }).unwrap();
+        let first = metrics.render(&Stats { hits: 5, ..Stats::default() }, &[]).unwrap();
         assert!(first.contains("edge_requests_total{class=\"2xx\",proto=\"h2\"} 1"));
         assert!(first.contains("edge_cache_answers_total{how=\"hit\"} 5"));
-        let second = metrics.render(&Stats { hits: 7, ..Stats::default() }).unwrap();
+        let second = metrics.render(&Stats { hits: 7, ..Stats::default() }, &[]).unwrap();
         assert!(second.contains("edge_cache_answers_total{how=\"hit\"} 7"));
     }
 }

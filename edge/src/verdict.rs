@@ -216,9 +216,11 @@ pub(crate) fn preflight(mut account: Account) -> Reply {
 /// The status of an admin page.
 pub(crate) fn admin_status(page: Page) -> StatusCode {
     match page {
-        Page::Fine => StatusCode::OK,
+        Page::Fine | Page::Json => StatusCode::OK,
         Page::Stopping => StatusCode::SERVICE_UNAVAILABLE,
         Page::Unknown => StatusCode::NOT_FOUND,
+        Page::Forbidden => StatusCode::FORBIDDEN,
+        Page::NotNow => StatusCode::CONFLICT,
         Page::Method => StatusCode::METHOD_NOT_ALLOWED,
         Page::Broken => StatusCode::INTERNAL_SERVER_ERROR,
     }

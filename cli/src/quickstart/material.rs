@@ -5,7 +5,8 @@ use crate::certificates::Certificates;
 use crate::files::{self, Readers};
 use crate::keys::{KeyFolder, random_text};
 use crate::roles;
-use antiphon_core::UnixTime;
+use antiphon_cache::VolumeConfig;
+use antiphon_core::{ByteSize, UnixTime};
 use anyhow::{Context, Result};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -86,6 +87,12 @@ fn edge(folder: &Path, certificates: &Certificates, options: &Options) -> antiph
     config.tls.key_file = certificates.key.clone();
     config.upstream.url = format!("http://{}", local(options.origin_port));
     config.upstream.secret_file = folder.join("secrets/origin");
+    config.cache.volumes = vec![VolumeConfig {
+        segment_bytes: ByteSize::mib(8),
+        // A day's evenings may write it many times: nobody runs a quickstart for years.
+        dwpd: 0.0,
+        ..VolumeConfig::at(folder.join("cache"), ByteSize::mib(256))
+    }];
     config
 }
 

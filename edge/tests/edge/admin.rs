@@ -6,11 +6,18 @@ use http_body_util::{BodyExt, Empty};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
-async fn page(world: &World, method: &str, path: &str) -> (u16, String) {
+pub async fn page(world: &World, method: &str, path: &str) -> (u16, String) {
+    page_with(world, method, path, &[]).await
+}
+
+pub async fn page_with(world: &World, method: &str, path: &str, headers: &[(&str, &str)]) -> (u16, String) {
     let tcp = TcpStream::connect(world.edge.admin_address()).await.unwrap();
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(tcp)).await.unwrap();
     tokio::spawn(connection);
-    let request = Request::builder().method(method).uri(path).header("host", "a");
+    let request = Request::builder().method(method).uri(path);
+    let given_host = headers.iter().any(|(name, _)| *name == "host");
+    let request = if given_host { request } else { request.header("host", "127.0.0.1") };
+    let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
     let response = sender.send_request(request.body(Empty::<Bytes>::new()).unwrap()).await.unwrap();
     let status = response.status().as_u16();
     (status, String::from_utf8(response.into_body().collect().await.unwrap().to_bytes().to_vec()).unwrap())

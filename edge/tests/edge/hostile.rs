@@ -155,7 +155,7 @@ async fn an_http2_stream_whose_client_opens_no_window_is_reset() {
     let stuck = sender.send_request(play).await.unwrap();
     // Not a byte of it is read, so no window opens.
     let cut = || {
-        let metrics = world.edge.edge().metrics().render(&world.edge.edge().cache().stats()).unwrap();
+        let metrics = world.edge.edge().metrics().render(&world.edge.edge().cache().stats(), &[]).unwrap();
         metrics.contains("edge_answers_cut_total{by=\"client\"} 1")
     };
     let gone = async {

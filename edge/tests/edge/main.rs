@@ -14,4 +14,5 @@ mod ranges;
 mod refusals;
 mod sharing;
 mod upstream;
+mod volumes;
 mod world;

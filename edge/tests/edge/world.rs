@@ -100,6 +100,7 @@ impl World {
             url_keys_file: file("url-keys.json", &keys.to_json()),
             ..Config::default()
         };
+        config.cache.volumes.clear();
         config.tls.cert_file = file("cert.pem", &certified.cert.pem());
         config.tls.key_file = file("key.pem", &certified.signing_key.serialize_pem());
         config.upstream.url = match behind {
