@@ -81,6 +81,23 @@ pub fn judge(medium: &dyn Medium, part: Part) -> io::Result<Content> {
     Ok(if front && back { Content::Blank } else { Content::Foreign })
 }
 
+/// The part, if any, that forbids to take a medium for a volume of ours or for a blank one. Data is judged
+/// alone: it may be a device that was swapped for another. The rest may be of no use to anybody after a crash
+/// while it was written; beside data of ours it is ours.
+pub fn foreign_part<E>(judge: impl Fn(Part) -> Result<Content, E>) -> Result<Option<Part>, E> {
+    match judge(Part::Data)? {
+        Content::Ours => return Ok(None),
+        Content::Foreign => return Ok(Some(Part::Data)),
+        Content::Blank => {}
+    }
+    for part in [Part::Super, Part::PurgeLog, Part::Snapshot] {
+        if judge(part)? == Content::Foreign {
+            return Ok(Some(part));
+        }
+    }
+    Ok(None)
+}
+
 /// Whether up to [`BLANK_LEN`] from `from` on are zero.
 fn zeros(medium: &dyn Medium, part: Part, from: u64, len: u64) -> io::Result<bool> {
     const STEP: usize = 64 * 1024;
@@ -204,6 +221,18 @@ fn os_number(error: &io::Error) -> Option<i32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn beside_data_of_ours_nothing_is_foreign_and_beside_blank_data_everything_may_be() {
+        let with = |data: Content, rest: Content| {
+            let judge = |part| Ok::<_, ()>(if part == Part::Data { data } else { rest });
+            foreign_part(judge).unwrap()
+        };
+        assert_eq!(with(Content::Ours, Content::Foreign), None);
+        assert_eq!(with(Content::Blank, Content::Foreign), Some(Part::Super));
+        assert_eq!(with(Content::Blank, Content::Ours), None);
+        assert_eq!(with(Content::Foreign, Content::Ours), Some(Part::Data));
+    }
 
     #[test]
     fn a_failure_is_known_by_its_number_however_it_is_wrapped() {

@@ -11,7 +11,7 @@
 //! Does not know: formats beyond their first bytes, threads, deadlines.
 
 use super::aligned::{AlignedBuf, PAGE_LEN};
-use super::medium::{Content, Medium, Part, Trouble, judge};
+use super::medium::{Content, Medium, Part, Trouble, foreign_part, judge};
 use rustix::fs::{FallocateFlags, OFlags};
 use rustix::io::Errno;
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
@@ -192,22 +192,11 @@ impl OsMedium {
         }
     }
 
-    /// Data is judged alone: it may be a device that was swapped for another. The rest may be of no use to anybody
-    /// after a crash while formatting; beside data of ours it is ours.
     fn refuse_foreign(&self) -> Result<(), OpenMediumError> {
-        let judged = |part: Part| self.judge(part).map_err(failed("look into", &self.stored(part).path));
-        let foreign = |part: Part| OpenMediumError::Foreign { path: self.stored(part).path.clone() };
-        match judged(Part::Data)? {
-            Content::Ours => return Ok(()),
-            Content::Foreign => return Err(foreign(Part::Data)),
-            Content::Blank => {}
+        match foreign_part(|part| self.judge(part).map_err(failed("look into", self.path(part))))? {
+            None => Ok(()),
+            Some(part) => Err(OpenMediumError::Foreign { path: self.path(part).to_owned() }),
         }
-        for part in [Part::Super, Part::PurgeLog, Part::Snapshot] {
-            if judged(part)? == Content::Foreign {
-                return Err(foreign(part));
-            }
-        }
-        Ok(())
     }
 
     /// As [`judge`]; a file that ends inside a page was not made by us either.

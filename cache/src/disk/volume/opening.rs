@@ -24,7 +24,7 @@ use crate::disk::format::{
     FormatError, Geometry, META_LEN_MAX, PURGE_LEN, SegmentHeader, Stream, SuperBlock, choose, pages_of,
 };
 use crate::disk::index::{Index, PAGES_MAX, SEGMENTS_MAX};
-use crate::disk::medium::{Content, Medium, Part, judge};
+use crate::disk::medium::{Content, Medium, Part, foreign_part, judge};
 use crate::policy::admission::{Admission, GHOSTS_PER_CHUNK};
 use crate::policy::wear::WriteBudget;
 use parking_lot::{Mutex, RwLock};
@@ -242,13 +242,11 @@ fn fits_index(geometry: Geometry) -> bool {
 }
 
 fn refuse_foreign(medium: &dyn Medium) -> Result<(), FormatVolumeError> {
-    for part in [Part::Super, Part::Data, Part::PurgeLog, Part::Snapshot] {
-        let content = judge(medium, part).map_err(|cause| failed(Act::Read, part, 0, cause))?;
-        if content == Content::Foreign {
-            return Err(FormatVolumeError::Foreign { part });
-        }
+    let judged = |part| judge(medium, part).map_err(|cause| failed(Act::Read, part, 0, cause));
+    match foreign_part(judged)? {
+        None => Ok(()),
+        Some(part) => Err(FormatVolumeError::Foreign { part }),
     }
-    Ok(())
 }
 
 /// The super block goes first and comes last: a volume that was made half-way is none.
