@@ -11,6 +11,8 @@ mod histories;
 mod laps;
 #[path = "crash/oracle.rs"]
 mod oracle;
+#[path = "crash/purges.rs"]
+mod purges;
 #[path = "crash/rot.rs"]
 mod rot;
 #[path = "crash/world.rs"]

@@ -76,6 +76,10 @@ struct State {
     read_only: bool,
     unplugged: bool,
     hangs: bool,
+    /// The loss of power that is to come: how many changes it lets pass, and its dice.
+    armed: Option<(u64, Dice)>,
+    /// What the loss of power left.
+    image: Option<BTreeMap<usize, PartState>>,
     /// Operations waiting at the gate.
     waiting: usize,
     /// Bytes that all parts together may have.
@@ -123,6 +127,8 @@ impl SimMedium {
             read_only: false,
             unplugged: false,
             hangs: false,
+            armed: None,
+            image: None,
             waiting: 0,
             space,
         };
@@ -132,8 +138,22 @@ impl SimMedium {
     /// The medium as it is found after a loss of power now. This one stays as it is.
     pub fn crash(&self, dice: &mut Dice) -> Self {
         let state = self.state.lock();
-        let parts = state.parts.iter().map(|(part, content)| (*part, content.crashed(dice))).collect();
-        Self::with(parts, dice.roll(), state.space)
+        Self::with(state.crashed(dice), dice.roll(), state.space)
+    }
+
+    /// Orders a loss of power just before change `nth` from now (0: the next write, sync or resize). This medium
+    /// goes on; [`SimMedium::crashed`] has what was left.
+    pub fn crash_at(&self, nth: u64, dice: Dice) {
+        let mut state = self.state.lock();
+        (state.armed, state.image) = (Some((nth, dice)), None);
+    }
+
+    /// The medium as it is found after the loss of power that was ordered, if it came. None is under way any more.
+    pub fn crashed(&self) -> Option<Self> {
+        let mut state = self.state.lock();
+        state.armed = None;
+        let seed = state.dice.roll();
+        state.image.take().map(|parts| Self::with(parts, seed, state.space))
     }
 
     /// The medium as it is found when the process is killed and nothing else is: all writes are there.
@@ -225,6 +245,9 @@ impl SimMedium {
             part != Part::Data || (offset.is_multiple_of(PAGE_LEN as u64) && bytes.is_multiple_of(PAGE_LEN))
         );
         state.asked.count(op, bytes as u64);
+        if op != Op::Read {
+            state.come_closer_to_crash();
+        }
         let fail = state.fault(op);
         (state, fail)
     }
@@ -269,6 +292,18 @@ impl State {
             !hit
         });
         struck.map_or(Ok(()), Err)
+    }
+
+    fn crashed(&self, dice: &mut Dice) -> BTreeMap<usize, PartState> {
+        self.parts.iter().map(|(part, content)| (*part, content.crashed(dice))).collect()
+    }
+
+    fn come_closer_to_crash(&mut self) {
+        match self.armed.take() {
+            Some((0, mut dice)) => self.image = Some(self.crashed(&mut dice)),
+            Some((left, dice)) => self.armed = Some((left - 1, dice)),
+            None => {}
+        }
     }
 
     fn part(&mut self, part: Part) -> &mut PartState {

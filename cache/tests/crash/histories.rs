@@ -1,11 +1,11 @@
 //! Random histories: offers, work, reads, purges, restarts, and what goes wrong between them.
 
-use crate::oracle::object;
+use crate::oracle::{LONG, object};
 use crate::world::World;
-use antiphon_cache::ChunkKey;
 use antiphon_cache::disk::format::{META_NO, PurgeScope};
 use antiphon_cache::disk::medium::{EIO, ENOSPC, EROFS, Medium, Part};
 use antiphon_cache::disk::sim::{Fail, Op};
+use antiphon_cache::{ChunkKey, ObjKey};
 
 /// What goes wrong in a history besides loss of power.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -18,8 +18,8 @@ enum Trouble {
     Rot,
 }
 
-const SEEDS: u64 = 80;
-const STEPS: usize = 300;
+const SEEDS: u64 = 70;
+const STEPS: usize = 200;
 const OBJECTS: usize = 40;
 const CHUNKS: usize = 12;
 
@@ -71,17 +71,23 @@ fn no_rotten_bit_makes_a_wrong_byte() {
     histories(Trouble::Rot);
 }
 
+/// A few are wanted far more often than the rest, so that some are moved and not given up. Half of them have
+/// chunks of nearly full length, so that the log wraps around.
+fn any_object(world: &mut World) -> ObjKey {
+    let no = if world.dice.one_in(3) { world.dice.below(4) } else { world.dice.below(OBJECTS) };
+    object(if no % 2 == 0 { no } else { usize::from(LONG) + no })
+}
+
 fn any_key(world: &mut World) -> ChunkKey {
-    // A few are wanted far more often than the rest, so that some are moved and not given up.
-    let obj = if world.dice.one_in(3) { world.dice.below(3) } else { world.dice.below(OBJECTS) };
+    let obj = any_object(world);
     let no = world.dice.below(CHUNKS) as u32;
-    ChunkKey { obj: object(obj), no: if world.dice.one_in(12) { META_NO } else { no } }
+    ChunkKey { obj, no: if world.dice.one_in(12) { META_NO } else { no } }
 }
 
 fn step(world: &mut World, trouble: Trouble) {
     match world.dice.below(100) {
         0..45 => {
-            for _ in 0..world.dice.below(16) {
+            for _ in 0..world.dice.below(24) {
                 offer(world);
             }
         }
@@ -90,13 +96,17 @@ fn step(world: &mut World, trouble: Trouble) {
             world.work(steps);
         }
         70..85 => read(world),
-        85..87 => world.read_meta(0),
+        85..87 => {
+            let obj = any_object(world);
+            world.read_meta(obj);
+        }
         87..91 => purge(world),
         91 => {
             world.now.0 += 2000;
             let _ = world.volume.compact_purges();
         }
-        92..97 => disturb(world, trouble),
+        92..95 => disturb(world, trouble),
+        95..98 => crash_in_the_middle(world),
         _ => start_anew(world),
     }
 }
@@ -124,7 +134,7 @@ fn purge(world: &mut World) {
         0 => PurgeScope::Everything,
         1 => PurgeScope::Tag([7; 16]),
         2 => PurgeScope::TagPrefix { len: 3, hash: [8; 16] },
-        _ => PurgeScope::Object(object(world.dice.below(OBJECTS))),
+        _ => PurgeScope::Object(any_object(world)),
     };
     let soft = world.dice.one_in(4);
     world.purge(scope, soft);
@@ -172,15 +182,35 @@ fn rot(world: &mut World) {
     world.may_be_damaged = true;
 }
 
+fn crash_in_the_middle(world: &mut World) {
+    let nth = world.dice.below(5) as u64;
+    match world.dice.below(5) {
+        0 => world.crash_during(nth, purge),
+        1 => world.crash_during(nth, |world| {
+            let _ = world.volume.compact_purges();
+        }),
+        2 => {
+            // Closing may fail on a failing disk: then it is a crash like any other.
+            let close = |world: &mut World| drop(world.volume.close(world.now));
+            world.crash_during(nth, close) || {
+                let closed = world.medium.kill();
+                world.reopen(closed);
+                true
+            }
+        }
+        _ => world.crash_during(nth, |world| {
+            for _ in 0..4 {
+                offer(world);
+                world.work(3);
+            }
+        }),
+    };
+}
+
 fn start_anew(world: &mut World) {
     let medium = match world.dice.below(6) {
-        0 => {
-            // Closing may fail on a failing disk: then it is a crash like any other.
-            let _ = world.volume.close(world.now);
-            world.medium.kill()
-        }
-        1 => world.medium.kill(),
-        2 if world.dice.one_in(4) => return world.format(),
+        0 => world.medium.kill(),
+        1 if world.dice.one_in(4) => return world.format(),
         _ => {
             let mut dice = world.dice.clone();
             world.dice.roll();

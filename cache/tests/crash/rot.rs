@@ -24,7 +24,7 @@ fn closed() -> World {
 
 fn look(world: &mut World, medium: SimMedium) -> usize {
     world.reopen(medium);
-    (0..7).for_each(|no| world.read_meta(no));
+    (0..7).for_each(|no| world.read_meta(object(no)));
     world.readable().len()
 }
 

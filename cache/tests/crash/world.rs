@@ -1,16 +1,17 @@
 //! A volume on a medium that fails on cue, and the oracle that watches it.
 
-use crate::oracle::{Oracle, floor, object, payload};
-use antiphon_cache::ChunkKey;
+use crate::oracle::{Oracle, floor, payload};
 use antiphon_cache::disk::format::{Geometry, META_NO, PurgeRecord, PurgeScope};
 use antiphon_cache::disk::medium::Medium;
 use antiphon_cache::disk::sim::{Dice, SimMedium};
 use antiphon_cache::disk::volume::{
-    Class, Did, NewRecord, Offered, ReadOutcome, ReadWant, Shape, UnixMillis, Volume, VolumeTerms,
+    Class, Did, FLUSH_AFTER_MS, NewRecord, Offered, ReadOutcome, ReadWant, SEGMENTS_MIN, Shape, UnixMillis,
+    Volume, VolumeTerms,
 };
+use antiphon_cache::{ChunkKey, ObjKey};
 use std::sync::Arc;
 
-pub const SEGMENTS: u64 = 8;
+pub const SEGMENTS: u64 = SEGMENTS_MIN;
 pub const SEGMENT_LEN: u64 = 4 << 20;
 
 /// Room for the data and some for the rest.
@@ -80,7 +81,8 @@ impl World {
     /// Some steps of background work; errors are the medium's.
     pub fn work(&mut self, steps: usize) {
         for _ in 0..steps {
-            self.now.0 += 20;
+            // Now and then long enough for what is staged to be written before its block is full.
+            self.now.0 += if self.dice.one_in(3) { FLUSH_AFTER_MS } else { 20 };
             let _ = self.volume.work(self.now);
         }
     }
@@ -117,8 +119,7 @@ impl World {
         seen.iter().filter(|seen| **seen).count()
     }
 
-    pub fn read_meta(&self, no: usize) {
-        let obj = object(no);
+    pub fn read_meta(&self, obj: ObjKey) {
         if let Ok(Some(found)) = self.volume.read_meta(obj, floor(&self.volume.purges(), obj)) {
             self.oracle.check_meta(obj, found.ver, found.generation, &found.bytes);
         }
@@ -141,6 +142,19 @@ impl World {
         done
     }
 
+    /// Does `act` and starts anew on what is left if the power goes in the middle of it: before change `nth`, if
+    /// there are so many; whether it went. What was acknowledged after that does not count.
+    pub fn crash_during(&mut self, nth: u64, act: impl FnOnce(&mut Self)) -> bool {
+        let acknowledged = self.oracle.purges.len();
+        let dice = Dice::new(self.dice.roll());
+        self.medium.crash_at(nth, dice);
+        act(self);
+        let Some(crashed) = self.medium.crashed() else { return false };
+        self.oracle.purges.truncate(acknowledged);
+        self.reopen(crashed);
+        true
+    }
+
     /// Starts anew on `medium`, as after a crash. A volume that only crashed must open.
     pub fn reopen(&mut self, medium: SimMedium) {
         self.medium = Arc::new(medium);
@@ -149,7 +163,7 @@ impl World {
         match Volume::open(Arc::clone(&self.medium) as _, terms(), self.now, seed) {
             Ok((volume, _)) => {
                 self.volume = volume;
-                self.volume.recover(&|_| ()).unwrap();
+                self.recover();
                 let purges = self.volume.purges();
                 self.oracle.check_purges(&purges);
                 let highest = purges.iter().map(|purge| purge.generation).max().unwrap_or(0);
@@ -159,6 +173,19 @@ impl World {
                 assert!(self.may_be_damaged, "a volume that is not damaged does not open: {error}");
                 self.format();
             }
+        }
+    }
+
+    /// Recovers; sometimes the power goes again meanwhile.
+    fn recover(&mut self) {
+        if self.dice.one_in(4) {
+            let nth = self.dice.below(6) as u64;
+            let dice = Dice::new(self.dice.roll());
+            self.medium.crash_at(nth, dice);
+        }
+        self.volume.recover(&|_| ()).unwrap();
+        if let Some(crashed) = self.medium.crashed() {
+            self.reopen(crashed);
         }
     }
 

@@ -150,6 +150,23 @@ fn a_cut_that_is_not_synced_may_be_undone() {
 }
 
 #[test]
+fn an_ordered_loss_of_power_comes_just_before_its_change() {
+    let medium = SimMedium::new(1, SPACE);
+    medium.crash_at(2, Dice::new(3));
+    for byte in 1..=2 {
+        medium.write(Part::PurgeLog, 0, &[byte; 64]).unwrap();
+        medium.sync(Part::PurgeLog).unwrap();
+    }
+    let crashed = medium.crashed().unwrap();
+    assert_eq!((content(&crashed, Part::PurgeLog)[0], content(&medium, Part::PurgeLog)[0]), (1, 2));
+    medium.crash_at(1, Dice::new(3));
+    medium.sync(Part::PurgeLog).unwrap();
+    assert!(medium.crashed().is_none());
+    medium.sync(Part::PurgeLog).unwrap();
+    assert!(medium.crashed().is_none(), "it was called off");
+}
+
+#[test]
 fn writes_off_the_page_and_cuts_are_kept_to_the_byte() {
     let medium = SimMedium::new(1, SPACE);
     medium.write(Part::PurgeLog, 4000, &[7; 200]).unwrap();
