@@ -154,7 +154,7 @@ fn an_ordered_loss_of_power_comes_just_before_its_change() {
     let medium = SimMedium::new(1, SPACE);
     medium.crash_at(2, Dice::new(3));
     for byte in 1..=2 {
-        medium.write(Part::PurgeLog, 0, &[byte; 64]).unwrap();
+        medium.write(Part::PurgeLog, 0, &pages(1, byte)).unwrap();
         medium.sync(Part::PurgeLog).unwrap();
     }
     let crashed = medium.crashed().unwrap();
