@@ -89,7 +89,7 @@ impl Tiers {
                 return landing.end(forgiven.map(|view| (view, None)).ok_or(error));
             }
         };
-        let Some(view) = self.metas.meet(object.key(), meta, asks_in, freshness) else {
+        let Some(view) = self.metas.meet(&object, meta, asks_in, freshness) else {
             return landing.end(Err(FetchError::Purged));
         };
         // The flight is in the table before the object is known, so nobody can find the object known and its
@@ -227,7 +227,7 @@ impl Tiers {
             match reply.span {
                 Some(_) => {
                     countable(&reply.meta)?;
-                    let view = self.metas.meet(key, reply.meta, asked_in, Freshness::Fresh);
+                    let view = self.metas.meet(&flight.object, reply.meta, asked_in, Freshness::Fresh);
                     view.into_iter().for_each(|view| self.metas.learn(key, &view));
                 }
                 None => self.metas.forget(key),

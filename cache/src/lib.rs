@@ -26,6 +26,7 @@ pub mod policy;
 mod purge;
 mod ram;
 mod reader;
+mod repair;
 mod stats;
 mod tiers;
 mod upstream;

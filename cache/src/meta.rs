@@ -11,7 +11,7 @@
 //! Does not know: chunks.
 
 use crate::config::RamConfig;
-use crate::object::{ObjKey, ObjMeta, TAGS_MAX};
+use crate::object::{ObjKey, ObjMeta, ObjName, TAGS_MAX};
 use crate::purge::{Generations, mix};
 use crate::upstream::UpstreamError;
 use antiphon_core::UnixTime;
@@ -30,6 +30,7 @@ pub(crate) struct Metas {
 
 /// An object that upstream has described.
 pub(crate) struct Known {
+    pub name: ObjName,
     pub meta: Arc<ObjMeta>,
     /// The generation in which upstream was asked.
     asked_in: u64,
@@ -153,7 +154,14 @@ impl Metas {
 
     /// The object as upstream describes it, having been asked in generation `asked_in`. `None` if it was purged
     /// since.
-    pub fn meet(&self, key: ObjKey, mut meta: ObjMeta, asked_in: u64, freshness: Freshness) -> Option<View> {
+    pub fn meet(
+        &self,
+        object: &ObjName,
+        mut meta: ObjMeta,
+        asked_in: u64,
+        freshness: Freshness,
+    ) -> Option<View> {
+        let key = object.key();
         let mut answers = 0;
         if let Some(before) = self.known.get(&key) {
             answers = before.answers.load(Ordering::Relaxed);
@@ -161,7 +169,7 @@ impl Metas {
                 unite(&mut meta.tags, &before.meta.tags);
             }
         }
-        let known = Arc::new(Known::new(meta, asked_in, answers));
+        let known = Arc::new(Known::new(object, meta, asked_in, answers));
         let (hard, _) = known.floors(key, &self.generations);
         (hard <= asked_in).then_some(View { known, floor: hard, freshness })
     }
@@ -182,10 +190,10 @@ impl Metas {
     }
 
     /// Remembers what a volume remembers, asked from upstream in generation `asked_in`, unless something is known.
-    pub fn recall(&self, key: ObjKey, meta: ObjMeta, asked_in: u64) {
-        let known = Known::new(meta, asked_in, 0);
+    pub fn recall(&self, object: &ObjName, meta: ObjMeta, asked_in: u64) {
+        let known = Known::new(object, meta, asked_in, 0);
         known.told_disks(true);
-        self.known.entry(key).and_upsert_with(|old| match old {
+        self.known.entry(object.key()).and_upsert_with(|old| match old {
             Some(old) if old.value().asked_in >= asked_in => old.into_value(),
             _ => Arc::new(known),
         });
@@ -229,8 +237,9 @@ impl Metas {
 }
 
 impl Known {
-    fn new(meta: ObjMeta, asked_in: u64, answers: u32) -> Self {
+    fn new(name: &ObjName, meta: ObjMeta, asked_in: u64, answers: u32) -> Self {
         Self {
+            name: name.clone(),
             meta: Arc::new(meta),
             asked_in,
             seen: AtomicU64::new(u64::MAX),

@@ -50,6 +50,8 @@ pub struct Stats {
     pub disk_corrupt: u64,
     /// Chunks that a volume failed to read, was too slow or too busy for: fetched from upstream.
     pub disk_failed: u64,
+    /// Chunks that volumes had lost and were given again, or fetched for them.
+    pub repairs: u64,
     /// Bytes given out of fetches that others began.
     pub flight_bytes: u64,
     /// Bytes given out of fetches made for the answer.
@@ -83,6 +85,7 @@ pub(crate) struct Counters {
     disk_missing: AtomicU64,
     disk_corrupt: AtomicU64,
     disk_failed: AtomicU64,
+    repairs: AtomicU64,
     follows: AtomicU64,
     misses: AtomicU64,
     stale: AtomicU64,
@@ -159,6 +162,10 @@ impl Counters {
         add(counter, 1);
     }
 
+    pub fn repaired(&self) {
+        add(&self.repairs, 1);
+    }
+
     pub fn revalidation(&self) {
         add(&self.revalidations, 1);
     }
@@ -188,6 +195,7 @@ impl Counters {
             disk_missing: read(&self.disk_missing),
             disk_corrupt: read(&self.disk_corrupt),
             disk_failed: read(&self.disk_failed),
+            repairs: read(&self.repairs),
             follows: read(&self.follows),
             misses: read(&self.misses),
             stale: read(&self.stale),

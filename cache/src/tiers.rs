@@ -41,7 +41,7 @@ pub(crate) struct Tiers {
     pub disks: Disks,
     pub upstream: Arc<dyn Upstream>,
     pub clock: Arc<dyn Clock>,
-    runtime: Handle,
+    pub runtime: Handle,
     pub terms: Terms,
     /// Chunks in one fetch at most.
     run_max: u32,
@@ -94,7 +94,7 @@ impl Tiers {
         // What volumes remember of purges holds before anything on them is found.
         let told = Arc::clone(&generations);
         disks.hear_purges(Box::new(move |records| records.iter().for_each(|record| told.apply(record))));
-        Arc::new(Self {
+        let tiers = Arc::new(Self {
             metas: Metas::new(config, Arc::clone(&generations)),
             generations,
             stats: Counters::default(),
@@ -109,7 +109,9 @@ impl Tiers {
             terms,
             run_max,
             purging: tokio::sync::Mutex::default(),
-        })
+        });
+        tiers.begin_repairs();
+        tiers
     }
 
     /// The object as it may be served now; if upstream is to be asked behind the answer, that begins here. What

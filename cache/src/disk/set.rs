@@ -32,7 +32,7 @@ pub use status::DiskStatus;
 use crate::config::{AdmissionRule, Class, VolumeConfig};
 use crate::disk::format::META_NO;
 use crate::disk::health::State;
-use crate::disk::volume::{EvictedSink, NewRecord, Offered, UnixMillis};
+use crate::disk::volume::{EvictedSink, Lost, NewRecord, Offered, UnixMillis};
 use crate::object::{ChunkKey, ObjKey, ObjMeta};
 use antiphon_core::{Clock, UnixTime};
 use bytes::Bytes;
@@ -73,7 +73,13 @@ struct Context {
     unopened: Mutex<usize>,
     all_opened: Condvar,
     purged: Mutex<purging::Learned>,
+    /// Who hears what volumes have lost.
+    losses: OnceLock<LossHook>,
 }
+
+/// Hears of records that a volume found damaged or unreadable without being asked for them. Called on the volume's
+/// own thread.
+pub type LossHook = Box<dyn Fn(&[Lost]) + Send + Sync>;
 
 /// Whether a volume is opened as it is, or made anew.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -194,6 +200,12 @@ impl Disks {
         slot.is_some()
     }
 
+    /// Has `hook` told what volumes lose from now on. The first hook stays.
+    pub fn hear_losses(&self, hook: LossHook) {
+        // A second one would be told nothing, which costs fetches and no more.
+        let _ = self.inner.context.losses.set(hook);
+    }
+
     /// Every change of a volume's state from now on, for the log.
     pub fn events(&self) -> broadcast::Receiver<DiskEvent> {
         self.inner.events.subscribe()
@@ -295,6 +307,14 @@ impl Context {
             unopened: Mutex::new(0),
             all_opened: Condvar::new(),
             purged: Mutex::default(),
+            losses: OnceLock::new(),
+        }
+    }
+
+    /// A volume has lost these.
+    fn lost(&self, losses: &[Lost]) {
+        if let Some(hook) = self.losses.get().filter(|_| !losses.is_empty()) {
+            hook(losses);
         }
     }
 

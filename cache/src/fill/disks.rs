@@ -29,7 +29,7 @@ impl Tiers {
         }
         let floor = self.generations.floor(key, &[]).hard;
         let Some((meta, generation)) = self.disks.read_meta(key, floor).await else { return Look::Unknown };
-        self.metas.recall(key, meta, generation);
+        self.metas.recall(object, meta, generation);
         self.metas.look(key, self.clock.now())
     }
 

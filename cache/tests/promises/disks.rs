@@ -4,7 +4,7 @@ use crate::volumes::{Drawer, config};
 use crate::world::{Answer, CHUNK, Terms, World, between};
 use antiphon_cache::disk::medium::Part;
 use antiphon_cache::disk::sim::Dice;
-use antiphon_cache::{CacheConfig, ObjName, Purge, PurgeManner, Source};
+use antiphon_cache::{CacheConfig, DiskCommand, DiskOrder, ObjName, Purge, PurgeManner, Source};
 use antiphon_core::ByteSize;
 use futures_util::future::join_all;
 
@@ -214,4 +214,31 @@ async fn what_memory_gives_up_is_read_from_the_volume_and_not_fetched_again() {
     assert_eq!(world.upstream.count(), fetches);
     assert!(stats.evictions > 24 && stats.disk_reads > 24, "{stats:?}");
     assert!(stats.used_bytes <= 4 << 20);
+}
+
+#[tokio::test]
+async fn what_scrubbing_finds_lost_is_brought_again_before_anybody_asks() {
+    let mut config = config(&["a"]);
+    config.volumes[0].scrub_bytes_per_sec = ByteSize::mib(1024);
+    let drawer = Drawer::new(&config);
+    let world = heard(&drawer, config).await;
+    world.cache.shutdown().await;
+    let world = world.reborn_on(&drawer).await;
+    world.cache.head(&ObjName::new("/a")).await.unwrap();
+    let disk = drawer.disk("a");
+    // Segments of 4 MiB: a header before the records, a footer behind them.
+    let of_records = |page: &u64| (1..900).contains(&(page % 1024));
+    for page in disk.written_pages(Part::Data).into_iter().filter(of_records) {
+        disk.flip(Part::Data, (page * 4096 + 70) * 8);
+    }
+    let scrub = DiskCommand { volume: "a".to_owned(), order: DiskOrder::Scrub };
+    world.cache.disks().command(scrub).await.unwrap();
+    world.until(|_| world.cache.stats().repairs == 6).await;
+    let fetches = world.upstream.count();
+    assert!(fetches > 1, "the chunks came from upstream");
+    world.flushed().await;
+    let world = world.reborn_on(&drawer.kill()).await;
+    assert!(world.read(None).await.unwrap().is_of("/a", 1, LEN));
+    let stats = world.cache.stats();
+    assert_eq!((stats.disk_reads, stats.disk_corrupt), (6, 0));
 }

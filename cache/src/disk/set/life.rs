@@ -142,8 +142,10 @@ impl Life {
             return Next::Wait(IDLE);
         }
         match volume.work(self.context.millis()) {
-            Ok(worked) if worked.did == Did::Nothing => Next::Wait(IDLE),
-            Ok(_) => Next::Again,
+            Ok(worked) => {
+                self.context.lost(&worked.lost);
+                if worked.did == Did::Nothing { Next::Wait(IDLE) } else { Next::Again }
+            }
             Err(error) => {
                 note_error(&self.slot, &error, self.context.now());
                 Next::Wait(AFTER_ERROR)
