@@ -18,6 +18,8 @@ mod leaving;
 mod model;
 #[path = "promises/negative.rs"]
 mod negative;
+#[path = "promises/pulled.rs"]
+mod pulled;
 #[path = "promises/purge.rs"]
 mod purge;
 #[path = "promises/sharing.rs"]
