@@ -129,6 +129,9 @@ pub fn table(volumes: &[Json]) -> String {
             stat("damaged") + stat("unreadable"),
             why.trim(),
         );
+        for remark in volume["remarks"].as_array().into_iter().flatten() {
+            let _ = writeln!(text, "{:<12} note: {}", "", remark.as_str().unwrap_or(""));
+        }
     }
     text
 }
@@ -143,12 +146,14 @@ mod tests {
         let volume = json!({
             "name": "nvme0", "class": "ssd", "state": "failed", "cause": "errors", "bypassed": false,
             "state_secs": 61, "errors": 5, "late": 2, "last_error": "Read Data at byte 4096: EIO", "stats": null,
+            "remarks": ["no O_DIRECT here"],
         });
         let shown = table(&[volume]);
         let line = shown.lines().nth(1).unwrap();
         for word in ["nvme0", "failed", "61s", "errors Read Data at byte 4096: EIO"] {
             assert!(line.contains(word), "{line}");
         }
+        assert!(shown.contains("note: no O_DIRECT here"));
         assert!(table(&[]).contains("memory only"));
     }
 }

@@ -139,6 +139,9 @@ fn now() -> UnixMillis {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use antiphon_cache::disk::format::Geometry;
+    use antiphon_cache::disk::volume::{NewRecord, Offered, Shape};
+    use antiphon_cache::{ChunkKey, ObjName};
 
     #[test]
     fn sizes_are_shown_in_a_unit_that_can_be_read() {
@@ -154,5 +157,58 @@ mod tests {
             assert!(error.to_string().ends_with("is no folder"), "{error:#}");
         }
         assert!(!missing.exists());
+    }
+
+    /// A volume with twenty records, closed in order.
+    fn volume(dir: &Path) {
+        std::fs::create_dir(dir).unwrap();
+        let medium: Arc<dyn Medium> = Arc::new(OsMedium::open(dir, None, OpenMode::Serve).unwrap());
+        let shape = Shape { geometry: Geometry::new(18, 22).unwrap(), capacity_bytes: 32 << 20 };
+        Volume::format(&medium, shape, 1, [7; 16]).unwrap();
+        let terms = VolumeTerms {
+            class: Class::Ssd,
+            dwpd: 0.0,
+            staging_max_bytes: 0,
+            scrub_bytes_per_sec: 0,
+            read_only: false,
+        };
+        let (volume, _) = Volume::open(medium, terms, now(), 0).unwrap();
+        volume.recover(&|_| ()).unwrap();
+        for no in 0..20 {
+            let key = ChunkKey { obj: ObjName::new("/a").key(), no };
+            let record =
+                NewRecord { key, ver: 1, generation: 1, written_secs: 1, payload: &[no as u8; 9_000] };
+            assert_eq!(volume.offer(&record, now()), Offered::Admitted);
+        }
+        volume.close(now()).unwrap();
+    }
+
+    #[test]
+    fn damage_is_counted_by_verify_and_forgotten_by_scrub() {
+        let scratch = tempfile::tempdir().unwrap();
+        let dir = scratch.path().join("v");
+        volume(&dir);
+        assert_eq!(verify(&dir, None).unwrap(), 0);
+        assert!(inspect(&dir, None).unwrap().contains("records           20 "));
+
+        let data = std::fs::read(dir.join("data")).unwrap();
+        let at = data.windows(64).position(|window| window == [5; 64]).unwrap();
+        let file = std::fs::OpenOptions::new().write(true).open(dir.join("data")).unwrap();
+        std::os::unix::fs::FileExt::write_all_at(&file, &[6], at as u64).unwrap();
+        assert_eq!(verify(&dir, None).unwrap(), 1);
+        assert_eq!(verify(&dir, None).unwrap(), 1, "verify changes nothing");
+        assert_eq!(scrub(&dir, None).unwrap(), 1);
+        assert_eq!(verify(&dir, None).unwrap(), 0);
+        assert!(inspect(&dir, None).unwrap().contains("records           19 "));
+    }
+
+    #[test]
+    fn a_folder_with_other_files_is_refused_and_left_alone() {
+        let scratch = tempfile::tempdir().unwrap();
+        std::fs::write(scratch.path().join("data"), "music of somebody else").unwrap();
+        for refused in [verify(scratch.path(), None), scrub(scratch.path(), None)] {
+            assert!(refused.is_err());
+        }
+        assert_eq!(std::fs::read(scratch.path().join("data")).unwrap(), b"music of somebody else");
     }
 }
