@@ -26,7 +26,7 @@ pub mod tls;
 pub mod upstream;
 pub mod verdict;
 
-use antiphon_cache::disk::health::State;
+use antiphon_cache::disk::health::{Cause, State};
 use antiphon_cache::disk::set::{DiskEvent, Disks};
 use antiphon_cache::{CacheConfig, RangeCache};
 use antiphon_core::secret::SecretError;
@@ -287,6 +287,7 @@ async fn log_volumes(disks: &Disks) {
         let (from, to) = (change.from.name(), change.to.name());
         match change.cause {
             None => tracing::info!(volume, from, to, "a volume changed its state"),
+            Some(Cause::Command) => tracing::info!(volume, from, to, "a volume was told to change its state"),
             Some(cause) => {
                 let error = last_error.unwrap_or_default();
                 tracing::error!(volume, from, to, %cause, error, "a volume changed its state");

@@ -47,6 +47,11 @@ pub trait Medium: Send + Sync + 'static {
     /// Makes `part` `len` bytes long. Data grows with its space allocated, so that later writes cannot run out of
     /// it, and does not shrink below what it has on a raw device.
     fn resize(&self, part: Part, len: u64) -> io::Result<()>;
+
+    /// What an operator should know about it: that it works, but not as it should.
+    fn remarks(&self) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 /// Whose bytes a part holds.

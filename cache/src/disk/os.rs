@@ -292,6 +292,10 @@ impl Medium for OsMedium {
             }
         })
     }
+
+    fn remarks(&self) -> Vec<String> {
+        self.warnings().iter().map(Warning::to_string).collect()
+    }
 }
 
 fn index(part: Part) -> usize {

@@ -100,7 +100,7 @@ impl Life {
     /// Opens the volume and puts it into its place; `None` if nobody wants it any more.
     fn open(&self) -> Result<Option<Volume>, AnyError> {
         let Self { slot, context, .. } = self;
-        let volume = context.open(&slot.config_now(), self.doing)?;
+        let (volume, medium) = context.open(&slot.config_now(), self.doing)?;
         context.learned(&volume.purges());
         catch_up(&volume, &slot.owed.lock())?;
         slot.owed.lock().clear();
@@ -110,7 +110,7 @@ impl Life {
         volume.set_admission(context.admission());
         let threads = slot.config.io_threads as usize;
         let pool = Pool::open(&format!("read-{}", slot.name), threads, slot.config.io_queue_max as usize)?;
-        let installed = slot.install(self.number, Live { volume: volume.clone(), pool });
+        let installed = slot.install(self.number, Live { volume: volume.clone(), medium, pool });
         context.opened();
         Ok(installed.then_some(volume))
     }

@@ -39,7 +39,7 @@ pub(super) fn on_disk(config: &VolumeConfig, mode: OpenMode) -> Result<Arc<dyn M
 
 impl Context {
     /// Opens the volume of `config`, making it where there is none yet.
-    pub fn open(&self, config: &VolumeConfig, doing: Doing) -> Result<Volume, AnyError> {
+    pub fn open(&self, config: &VolumeConfig, doing: Doing) -> Result<(Volume, Arc<dyn Medium>), AnyError> {
         let medium = match doing {
             Doing::Open => (self.media)(config, OpenMode::Serve)?,
             Doing::Format => {
@@ -57,13 +57,14 @@ impl Context {
         };
         let seed = mix(self.seed, &config.called(), 0);
         match Volume::open(Arc::clone(&medium), terms, self.millis(), seed) {
-            Ok((volume, _)) => Ok(volume),
+            Ok((volume, _)) => Ok((volume, medium)),
             Err(OpenVolumeError::Blank) => {
                 let mut uuid = [0; 16];
                 uuid[..8].copy_from_slice(&mix(self.seed, &config.called(), 1).to_le_bytes());
                 uuid[8..].copy_from_slice(&mix(self.seed, &config.called(), 2).to_le_bytes());
                 Volume::format(&medium, shape(config, medium.as_ref())?, seed, uuid)?;
-                Ok(Volume::open(medium, terms, self.millis(), seed)?.0)
+                let (volume, _) = Volume::open(Arc::clone(&medium), terms, self.millis(), seed)?;
+                Ok((volume, medium))
             }
             Err(error) => Err(error.into()),
         }

@@ -9,6 +9,7 @@
 use crate::config::VolumeConfig;
 use crate::disk::format::PurgeRecord;
 use crate::disk::health::{Change, Event, Health, State};
+use crate::disk::medium::Medium;
 use crate::disk::pool::{Pool, Stalls, Worker};
 use crate::disk::set::placement::Seat;
 use crate::disk::volume::{Progress, UnixMillis, Volume};
@@ -52,6 +53,8 @@ pub(super) struct Slot {
 /// A volume that is open, and those who read it.
 pub(super) struct Live {
     pub volume: Volume,
+    /// What the volume lies on, for its remarks.
+    pub medium: Arc<dyn Medium>,
     pub pool: Pool,
 }
 

@@ -1,10 +1,11 @@
 //! How the volumes are, for those who look after them.
 
-use super::slot::Slot;
+use super::slot::{Live, Slot};
 use super::{Disks, Inner};
 use crate::config::Class;
 use crate::disk::health::{Cause, State};
 use crate::disk::volume::{Progress, VolumeStats};
+use antiphon_core::ByteSize;
 use serde::Serialize;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -42,6 +43,8 @@ pub struct DiskStatus {
     pub purges_owed: usize,
     /// How far its recovery is, or was when it ended.
     pub recovery: Option<Recovery>,
+    /// What works, but not as it should.
+    pub remarks: Vec<String>,
     /// What the volume itself counts; none while it is out.
     pub stats: Option<VolumeStats>,
 }
@@ -88,9 +91,25 @@ impl Inner {
             queued: live.as_ref().map_or(0, |live| live.pool.queued()),
             purges_owed: slot.owed.lock().len(),
             recovery: slot.progress.lock().map(Recovery::from),
+            remarks: live.as_ref().map_or_else(Vec::new, |live| remarks(slot, live)),
             stats: live.map(|live| live.volume.stats()),
         }
     }
+}
+
+/// What the medium says, and whether the volume is another one than the configuration speaks of.
+fn remarks(slot: &Slot, live: &Live) -> Vec<String> {
+    let mut remarks = live.medium.remarks();
+    let segment = live.volume.geometry().segment_len();
+    let (made, asked) = (live.volume.stats().capacity_bytes, slot.config.capacity_bytes.0);
+    let other_size = asked > 0 && asked / segment != made / segment;
+    if other_size || segment != slot.config.segment_bytes.0 {
+        let (made, segment) = (ByteSize(made), ByteSize(segment));
+        remarks.push(format!(
+            "it was made with {made} in segments of {segment}, the configuration says otherwise: format it to change that"
+        ));
+    }
+    remarks
 }
 
 impl From<Progress> for Recovery {

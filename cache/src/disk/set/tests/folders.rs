@@ -80,3 +80,19 @@ async fn two_processes_never_have_the_same_folder() {
         assert!(began.elapsed() < Duration::from_secs(60), "{:#?}", second.status());
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_volume_of_another_size_than_configured_keeps_its_own_and_says_so() {
+    let scratch = tempfile::tempdir().unwrap();
+    let mut config = [volume(&scratch.path().join("v"))];
+    for (capacity, remarks) in [(32, 0), (64, 1)] {
+        config[0].capacity_bytes = ByteSize::mib(capacity);
+        let disks = open(&config);
+        until(&disks, |disks| disks.status()[0].state == State::Online);
+        let status = &disks.status()[0];
+        let said = status.remarks.iter().filter(|remark| remark.contains("format it"));
+        assert_eq!(said.count(), remarks, "{:?}", status.remarks);
+        assert_eq!(status.stats.unwrap().capacity_bytes, 32 << 20);
+        disks.close().await;
+    }
+}
