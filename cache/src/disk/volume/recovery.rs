@@ -13,7 +13,6 @@
 //! Does not know: which version of an object is current, which tags were purged.
 
 use super::staging::FIRST_PAGE;
-use super::transfer::aligned;
 use super::{Inner, Phase, Volume, VolumeError};
 use crate::disk::aligned::{AlignedBuf, PAGE_LEN};
 use crate::disk::format::{Footer, FooterEntry, Record, RecordHeader, SegmentHeader, Stream};
@@ -97,7 +96,7 @@ impl Inner {
                     self.take_over(&header, &footer, &mut recovered);
                     if !self.terms.read_only && !footer.entries.is_empty() {
                         // If it cannot be written the segment is walked again next time.
-                        let _ = self.write_footer(&footer);
+                        let _ = self.sync(Part::Data).and_then(|()| self.write_footer(&footer));
                     }
                 }
                 // A segment lost, not the volume: the others may well be readable.
@@ -188,20 +187,12 @@ impl Inner {
         }
     }
 
-    /// Waits until the records of a segment are durable, writes its footer and waits for that.
+    /// Writes the footer of a segment whose records are durable.
     pub(super) fn write_footer(&self, footer: &Footer) -> Result<(), VolumeError> {
-        self.sync(Part::Data)?;
         let mut bytes = AlignedBuf::new(self.geometry.footer_len());
         let written = footer.write(&mut bytes, self.geometry);
         debug_assert_eq!(written, Ok(()), "a footer of ours breaks its own rules");
-        self.write_pages(footer.seg_no, self.geometry.footer_page(), &bytes)?;
-        self.sync(Part::Data)
-    }
-
-    /// Writes the header of a segment and waits until it is durable.
-    pub(super) fn write_header(&self, header: &SegmentHeader) -> Result<(), VolumeError> {
-        self.write_pages(header.seg_no, 0, &aligned(&header.to_page()))?;
-        self.sync(Part::Data)
+        self.write_pages(footer.seg_no, self.geometry.footer_page(), &bytes)
     }
 }
 

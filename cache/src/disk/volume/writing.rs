@@ -1,7 +1,9 @@
 //! The writer: one bounded step of background work at a time.
 //!
 //! Promises
-//! - A segment's header is durable before its first record is written, and its records before its footer is.
+//! - A segment's header is durable before its first record is written, and its records before its footer is written.
+//!   One sync does both: that of the next segment's header. A footer becomes durable with the sync after it; one that
+//!   is lost until then costs recovery a walk.
 //! - A block that could not be written is no longer pointed at; its segment takes nothing more.
 //! - A step reads or writes a few MiB at most, so that whoever drives the writer can look up in between; only
 //!   making room in a segment whose table of contents is damaged reads all of it at once.
@@ -13,8 +15,10 @@ use super::reclaiming::Reclaim;
 use super::recovery::{key_of, place_of};
 use super::scrubbing::Scrub;
 use super::staging::{Block, Job};
+use super::transfer::aligned;
 use super::{Inner, Phase, UnixMillis, Volume, VolumeError};
 use crate::disk::format::{Footer, FooterEntry, SegmentHeader};
+use crate::disk::medium::Part;
 use crate::object::ChunkKey;
 use crate::policy::reclaim::Decay;
 use std::collections::{HashMap, HashSet};
@@ -39,7 +43,7 @@ pub enum Did {
     Opened,
     /// Wrote records.
     Flushed,
-    /// Wrote the footer of a segment.
+    /// Ended a segment, or wrote the footers of some.
     Sealed,
     /// Moved records out of a segment, or gave it up.
     Reclaimed,
@@ -64,6 +68,8 @@ pub struct Lost {
 pub(super) struct Writer {
     /// Records of open segments whose blocks are on the disk.
     written: HashMap<u32, Vec<FooterEntry>>,
+    /// Full segments whose footers wait until their records are durable. They count as open until then.
+    unsealed: Vec<Footer>,
     /// Open segments that the disk took no more of.
     broken: HashSet<u32>,
     /// Segments that nobody may read any more, until nobody does.
@@ -119,6 +125,9 @@ impl Volume {
             result = result.and(inner.carry_out(&mut writer, job, now).map(drop));
         }
         result?;
+        inner.make_durable(&mut writer)?;
+        inner.write_footers(&mut writer)?;
+        inner.sync(Part::Data)?;
         inner.free_drained(&mut writer);
         inner.save_snapshot()?;
         inner.mark(true)
@@ -130,6 +139,7 @@ impl Writer {
     pub fn new(capacity: u64, scrub: Scrub) -> Self {
         Self {
             written: HashMap::new(),
+            unsealed: Vec::new(),
             broken: HashSet::new(),
             draining: Vec::new(),
             reclaim: None,
@@ -157,6 +167,10 @@ impl Inner {
         if short && !turn && self.reclaim(writer, now, lost)? {
             return Ok(Did::Reclaimed);
         }
+        if !writer.unsealed.is_empty() {
+            self.make_durable(writer)?;
+            return self.write_footers(writer).map(|()| Did::Sealed);
+        }
         if let Some(from) = writer.halving {
             writer.halving = self.halve(from);
             return Ok(Did::Decayed);
@@ -169,12 +183,16 @@ impl Inner {
             Job::Open { segment, seq, opened_ms, stream } => {
                 let header =
                     SegmentHeader { stream, seg_no: segment, disk_uuid: self.disk_uuid, seq, opened_ms };
-                self.write_header(&header).inspect_err(|_| self.break_off(writer, segment))?;
+                let written = self.write_pages(segment, 0, &aligned(&header.to_page()));
+                let durable = written.and_then(|()| self.make_durable(writer));
+                durable.inspect_err(|_| self.break_off(writer, segment))?;
+                self.write_footers(writer)?;
                 Ok(Did::Opened)
             }
             Job::Flush(block) => self.flush(writer, block).map(|()| Did::Flushed),
             Job::Seal { segment, seq, used_pages } => {
-                self.seal(writer, segment, seq, used_pages, now).map(|()| Did::Sealed)
+                self.close_segment(writer, segment, seq, used_pages, now);
+                Ok(Did::Sealed)
             }
         }
     }
@@ -202,25 +220,36 @@ impl Inner {
         result
     }
 
-    fn seal(
-        &self,
-        writer: &mut Writer,
-        segment: u32,
-        seq: u64,
-        used_pages: u16,
-        now: UnixMillis,
-    ) -> Result<(), VolumeError> {
+    fn close_segment(&self, writer: &mut Writer, segment: u32, seq: u64, used_pages: u16, now: UnixMillis) {
         let mut entries = writer.written.remove(&segment).unwrap_or_default();
         writer.broken.remove(&segment);
         for entry in &mut entries {
             entry.freq = self.index.freq(key_of(entry), place_of(segment, entry)).unwrap_or(0);
         }
-        self.segments.seal(segment);
         if entries.is_empty() {
+            self.segments.seal(segment);
             self.retire(writer, segment);
-            return Ok(());
+        } else {
+            writer.unsealed.push(Footer { seq, seg_no: segment, used_pages, sealed_ms: now.0, entries });
         }
-        self.write_footer(&Footer { seq, seg_no: segment, used_pages, sealed_ms: now.0, entries })
+    }
+
+    /// Waits until everything written is durable.
+    fn make_durable(&self, writer: &mut Writer) -> Result<(), VolumeError> {
+        self.sync(Part::Data).inspect_err(|_| {
+            // Nobody knows what the disk has of these now. Without a footer recovery walks them.
+            writer.unsealed.drain(..).for_each(|footer| _ = self.segments.seal(footer.seg_no));
+        })
+    }
+
+    /// Writes the footers of segments whose records are durable by now.
+    fn write_footers(&self, writer: &mut Writer) -> Result<(), VolumeError> {
+        let mut result = Ok(());
+        for footer in writer.unsealed.drain(..) {
+            result = result.and(self.write_footer(&footer));
+            self.segments.seal(footer.seg_no);
+        }
+        result
     }
 
     /// Ends a segment that the disk takes no more of.
