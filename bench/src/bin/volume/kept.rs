@@ -63,7 +63,7 @@ pub fn fill(dir: &Path, gib: u64) -> Result<()> {
     let shelf = Shelf::new(&dir.join("kept"), gib << 30)?;
     let mut out = std::io::stdout().lock();
     let mut failed = None;
-    shelf.fill(0, chunks(gib), |taken| {
+    shelf.fill(chunks(gib), fill_chunk, |taken| {
         if taken % 100 == 0 {
             failed = writeln!(out, "{taken}").and_then(|()| out.flush()).err();
         }

@@ -72,15 +72,21 @@ impl Shelf {
         UnixMillis(NOW.0 + u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX))
     }
 
-    /// Offers chunks `from..to` as fast as they are taken while a writer works, and waits until all are on the disk.
-    /// `taken` hears how many are taken.
-    pub fn fill(&self, from: u64, to: u64, mut taken: impl FnMut(u64)) -> Result<()> {
+    /// Offers chunks `0..count` as fast as they are taken while a writer works, and waits until no
+    /// full block is left in memory.
+    /// `content` writes a chunk's bytes, `taken` hears how many chunks are taken.
+    pub fn fill(
+        &self,
+        count: u64,
+        mut content: impl FnMut(u64, &mut [u8]),
+        mut taken: impl FnMut(u64),
+    ) -> Result<()> {
         let done = AtomicBool::new(false);
         std::thread::scope(|scope| {
             let writer = scope.spawn(|| self.write_until(&done));
             let mut payload = vec![0; CHUNK_LEN];
-            for no in from..to {
-                fill_chunk(no, &mut payload);
+            for no in 0..count {
+                content(no, &mut payload);
                 let record =
                     NewRecord { key: key(no), ver: 1, generation: 0, written_secs: 0, payload: &payload };
                 while self.volume.offer(&record, self.now()) != Offered::Admitted {
@@ -100,7 +106,7 @@ impl Shelf {
         loop {
             let last = done.load(Ordering::Acquire);
             if self.volume.work(self.now())?.did == Did::Nothing {
-                if last && self.volume.stats().staging_bytes == 0 {
+                if last && !self.volume.flush_ready() {
                     return Ok(());
                 }
                 std::thread::sleep(Duration::from_micros(200));
