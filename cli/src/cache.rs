@@ -41,6 +41,24 @@ pub enum CacheCommand {
         #[arg(long, conflicts_with = "dir")]
         volume: Option<String>,
     },
+    /// Have a running edge forget what it fetched before now, however much that is. It is on disk, if there is one, when
+    /// this returns.
+    Purge {
+        #[command(flatten)]
+        at: At,
+        /// Serve it while the origin is asked whether it has changed, instead of not at all.
+        #[arg(long)]
+        soft: bool,
+        #[command(subcommand)]
+        scope: PurgeScope,
+    },
+    /// Say what a running edge knows about an object, and where its chunks are.
+    Explain {
+        #[command(flatten)]
+        at: At,
+        /// The object's path, as in its URL, without the query.
+        path: String,
+    },
     /// Tell a volume of a running edge: drain, read-only, fail, put-back, scrub, format.
     Tell {
         #[command(flatten)]
@@ -52,6 +70,19 @@ pub enum CacheCommand {
         #[arg(value_parser = order)]
         order: &'static str,
     },
+}
+
+/// What is purged.
+#[derive(Subcommand)]
+pub enum PurgeScope {
+    /// One object, by its path.
+    Object { path: String },
+    /// Every object with a tag. The origin gives `asset:ID` and `epoch:NUMBER`.
+    Tag { tag: String },
+    /// Every object with a tag that starts so.
+    Prefix { start: String },
+    /// Every object.
+    Everything,
 }
 
 /// Where the volume is.
@@ -105,7 +136,27 @@ pub fn run(command: CacheCommand) -> Result<ExitCode> {
         CacheCommand::Scrub { place, volume } => {
             crate::runtime()?.block_on(async { tell(&place.at, &named(volume)?, "scrub").await })
         }
+        CacheCommand::Purge { at, soft, scope } => crate::runtime()?.block_on(async {
+            println!("{}", Node::new(&at)?.purge(soft, &scope.to_path()).await?);
+            Ok(ExitCode::SUCCESS)
+        }),
+        CacheCommand::Explain { at, path } => crate::runtime()?.block_on(async {
+            print!("{}", Node::new(&at)?.explain(&path).await?);
+            Ok(ExitCode::SUCCESS)
+        }),
         CacheCommand::Tell { at, volume, order } => crate::runtime()?.block_on(tell(&at, &volume, order)),
+    }
+}
+
+impl PurgeScope {
+    /// As it is written in the path of a purge.
+    fn to_path(&self) -> String {
+        match self {
+            Self::Object { path } => format!("object/{}", path.trim_start_matches('/')),
+            Self::Tag { tag } => format!("tag/{tag}"),
+            Self::Prefix { start } => format!("prefix/{start}"),
+            Self::Everything => "everything".to_owned(),
+        }
     }
 }
 

@@ -1,14 +1,16 @@
-//! `/healthz`, `/readyz`, `/metrics` and `/cache/volumes` on a listener of their own, plain HTTP.
+//! `/healthz`, `/readyz`, `/metrics`, `/cache/volumes`, `/cache/objects` and `/cache/purge` on a listener of their own,
+//! plain HTTP.
 //!
 //! Promises
 //! - Health says that the process runs, readiness that it takes new work: not any more once it is stopping.
 //! - The same guard as on the public side: a stuck scraper costs one connection for a limited time.
 //!
-//! - Everything but an order to a volume can be read by whoever reaches the listener, and changes nothing; who may
-//!   give orders is in [`volumes`].
+//! - Everything but an order to a volume and a purge can be read by whoever reaches the listener, and changes
+//!   nothing; who may give orders is in [`volumes`].
 //!
 //! Does not know: TLS, tokens. It is bound to loopback or a private network by configuration.
 
+mod objects;
 pub mod volumes;
 
 use crate::front::guard::{Guard, Speaks, Terms, Watch};
@@ -35,7 +37,7 @@ use tokio_util::task::TaskTracker;
 pub struct Admin {
     edge: Arc<Edge>,
     connections: Arc<Connections>,
-    /// What an order to a volume needs, if anything.
+    /// What an order needs, if anything.
     secret: Option<Secret>,
     /// True once the edge is stopping.
     stopping: ShutdownWatch,
@@ -62,6 +64,9 @@ pub(crate) enum Page {
     Broken,
 }
 
+/// What there is.
+const PAGES: &str =
+    "there are /healthz, /readyz, /metrics, /cache/volumes, /cache/objects/<path> and POST /cache/purge\n";
 /// Connections at a time: a few scrapers and a person.
 const CONNECTIONS_MAX: usize = 64;
 const TERMS: Terms = Terms {
@@ -113,8 +118,17 @@ impl Admin {
         {
             return volumes::answer(&self.edge, (method, rest), headers, (peer, self.secret.as_ref())).await;
         }
-        if !matches!(*method, Method::GET | Method::HEAD) {
-            return (Page::Method, "use GET\n".to_owned());
+        if let Some(rest) = path.strip_prefix(objects::PURGE).filter(|_| method == Method::POST) {
+            return match volumes::may_order(headers, peer, self.secret.as_ref()) {
+                Ok(()) => objects::purge(&self.edge, rest).await,
+                Err(why) => (Page::Forbidden, format!("{why}\n")),
+            };
+        }
+        if !matches!(*method, Method::GET | Method::HEAD) || path.starts_with(objects::PURGE) {
+            return (Page::Method, "use GET, and POST to purge\n".to_owned());
+        }
+        if let Some(rest) = path.strip_prefix(objects::OBJECTS) {
+            return objects::explain(&self.edge, rest);
         }
         match path {
             "/healthz" => (Page::Fine, "ok\n".to_owned()),
@@ -124,7 +138,7 @@ impl Admin {
                 Ok(text) => (Page::Fine, text),
                 Err(error) => (Page::Broken, format!("{error}\n")),
             },
-            _ => (Page::Unknown, "there are /healthz, /readyz, /metrics and /cache/volumes\n".to_owned()),
+            _ => (Page::Unknown, PAGES.to_owned()),
         }
     }
 

@@ -46,7 +46,23 @@ impl Node {
 
     /// Gives an order; what the edge says to it.
     pub async fn tell(&self, volume: &str, order: &str) -> Result<String> {
-        let url = format!("{}/cache/volumes/{volume}/{order}", self.base);
+        self.order(&format!("volumes/{volume}/{order}"), order).await
+    }
+
+    /// Purges; what the edge says to it.
+    pub async fn purge(&self, soft: bool, scope: &str) -> Result<String> {
+        let manner = if soft { "soft" } else { "hard" };
+        self.order(&format!("purge/{manner}/{scope}"), "purge").await
+    }
+
+    /// What it knows about an object, as JSON.
+    pub async fn explain(&self, path: &str) -> Result<String> {
+        let path = path.trim_start_matches('/');
+        self.answer(self.http.get(format!("{}/cache/objects/{path}", self.base))).await
+    }
+
+    async fn order(&self, path: &str, order: &str) -> Result<String> {
+        let url = format!("{}/cache/{path}", self.base);
         let mut request = self.http.post(url).header("antiphon-order", order);
         if let Some(secret) = &self.secret {
             request = request.bearer_auth(String::from_utf8_lossy(secret.expose()));

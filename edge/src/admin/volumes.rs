@@ -47,7 +47,11 @@ fn listed(edge: &Edge) -> (Page, String) {
 }
 
 /// Whether whoever asks may give orders.
-fn may_order(headers: &HeaderMap, peer: IpAddr, secret: Option<&Secret>) -> Result<(), &'static str> {
+pub(super) fn may_order(
+    headers: &HeaderMap,
+    peer: IpAddr,
+    secret: Option<&Secret>,
+) -> Result<(), &'static str> {
     if !headers.contains_key(ORDER_HEADER) {
         return Err("an order needs the header antiphon-order");
     }

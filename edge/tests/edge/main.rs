@@ -10,6 +10,7 @@ mod conditions;
 mod h3;
 mod hostile;
 mod origin;
+mod purge;
 mod ranges;
 mod refusals;
 mod sharing;
