@@ -352,14 +352,7 @@ impl Tiers {
     }
 
     async fn reserve(&self, bytes: u64) -> Result<Held, FetchError> {
-        let make_room = || {
-            let evicted = self.ram.evict_one();
-            if evicted {
-                self.stats.evicted();
-            }
-            evicted
-        };
-        let held = timeout(self.terms.reserve, self.budget.reserve(bytes, make_room)).await;
+        let held = timeout(self.terms.reserve, self.budget.reserve(bytes, || self.make_room())).await;
         held.map_err(|_| FetchError::Crowded { waited: self.terms.reserve })
     }
 

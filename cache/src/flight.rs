@@ -277,6 +277,17 @@ pub(crate) fn left_behind(
     cut(&slots, view, span, rest)
 }
 
+impl Drop for Flight {
+    fn drop(&mut self) {
+        // Its chunks may make room from now on: whoever waits for some may look again.
+        let arena = self.slots.get().and_then(|slots| slots.first()).map(|slot| Arc::clone(slot.arena()));
+        drop(self.slots.take());
+        if let Some(arena) = arena {
+            arena.freed.notify_one();
+        }
+    }
+}
+
 /// The failure of a flight that has ended with one.
 pub(crate) fn verdict(progress: &watch::Receiver<Progress>) -> Result<(), FetchError> {
     progress.borrow().end.clone().unwrap_or(Ok(()))

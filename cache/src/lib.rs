@@ -31,6 +31,7 @@ mod stats;
 mod tiers;
 mod upstream;
 
+pub use arena::MapMemoryError;
 pub use body::{Body, RangeReply, Source};
 pub use config::{
     AdmissionRule, CAPACITY_MIN, CacheConfig, CacheConfigError, Class, RamConfig, VOLUMES_MAX, VolumeConfig,
@@ -46,7 +47,7 @@ pub use reader::Reader;
 pub use stats::Stats;
 pub use upstream::{Answer, Upstream, UpstreamError, UpstreamReply, Want};
 
-use antiphon_core::{Clock, RangeSpec, Span};
+use antiphon_core::{ByteSize, Clock, RangeSpec, Span};
 use bytes::Bytes;
 use meta::View;
 use std::sync::Arc;
@@ -65,6 +66,9 @@ pub enum OpenError {
     /// The volumes cannot work as they are configured.
     #[error("open the volumes of the cache")]
     Disks(#[from] OpenDisksError),
+    /// The system has no memory for as much as is configured.
+    #[error("make room for cache.capacity_bytes")]
+    Memory(#[from] MapMemoryError),
 }
 
 /// An answer that found its object changed before its first byte begins anew this often.
@@ -82,7 +86,7 @@ impl RangeCache {
         seed: u64,
     ) -> Result<Self, OpenError> {
         let disks = Disks::open(&config.volumes, Arc::clone(&clock), &runtime, seed)?;
-        Ok(Self::over(disks, config, upstream, runtime, clock))
+        Self::over(disks, config, upstream, runtime, clock)
     }
 
     /// The same over volumes that are open already.
@@ -92,9 +96,15 @@ impl RangeCache {
         upstream: Arc<dyn Upstream>,
         runtime: Handle,
         clock: Arc<dyn Clock>,
-    ) -> Self {
+    ) -> Result<Self, OpenError> {
         disks.set_admission(config.admission);
-        Self { tiers: Tiers::new(config, upstream, runtime, clock, disks) }
+        Ok(Self { tiers: Tiers::new(config, upstream, runtime, clock, disks)? })
+    }
+
+    /// Applies another `capacity_bytes` without a restart, with the same smallest value. More fails if the system
+    /// has no memory for it, and changes nothing then; less returns when all that nobody holds has made room.
+    pub fn resize_ram(&self, capacity: ByteSize) -> Result<(), MapMemoryError> {
+        self.tiers.resize(capacity.max(CAPACITY_MIN).0)
     }
 
     /// What is known about an object and where its chunks are. Changes nothing and asks nobody.
@@ -122,7 +132,7 @@ impl RangeCache {
             Resolved::PastEnd => return Some(RangeReply::Unsatisfiable { meta }),
             Resolved::EmptyObject => (None, Body::Empty),
             Resolved::Bytes(span) => {
-                let first = self.tiers.resident(object, &view, span)?;
+                let first = self.tiers.lend(self.tiers.resident(object, &view, span)?);
                 view.known.answered();
                 (Some(span), self.begun_in_ram(object, view, span, first))
             }

@@ -159,6 +159,7 @@ impl Reader {
     }
 
     fn give(&mut self, rest: Span, bytes: Bytes, source: Source) -> (Bytes, Source) {
+        let bytes = self.tiers.lend(bytes);
         debug_assert!(!bytes.is_empty() && bytes.len() as u64 <= rest.len(), "an item is a part of the rest");
         self.rest = Span::new(rest.start() + bytes.len() as u64, rest.end());
         self.begun = true;

@@ -70,6 +70,8 @@ pub struct Stats {
     pub resident_bytes: u64,
     /// Bytes counted against `capacity_bytes` now: resident, in flight, and evicted but still being sent.
     pub used_bytes: u64,
+    /// Bytes of `used_bytes` that should make room and do not, because slow listeners hold them.
+    pub detached_bytes: u64,
     /// `capacity_bytes` as it is applied.
     pub capacity_bytes: u64,
 }

@@ -7,6 +7,7 @@
 //!
 //! Does not know: what upstream's answers look like.
 
+use crate::arena::MapMemoryError;
 use crate::body::{Body, RangeReply, Source};
 use crate::budget::Budget;
 use crate::config::{RamConfig, Terms};
@@ -87,8 +88,9 @@ impl Tiers {
         runtime: Handle,
         clock: Arc<dyn Clock>,
         disks: Disks,
-    ) -> Arc<Self> {
+    ) -> Result<Arc<Self>, MapMemoryError> {
         let terms = config.terms();
+        let budget = Budget::new(terms.capacity, config.max_detached_pct)?;
         let run_max = Span::whole(terms.fetch_max).map_or(1, |span| touched(span).end);
         let generations = Arc::new(Generations::default());
         // What volumes remember of purges holds before anything on them is found.
@@ -98,10 +100,10 @@ impl Tiers {
             metas: Metas::new(config, Arc::clone(&generations)),
             generations,
             stats: Counters::default(),
-            ram: Ram::new(),
+            ram: Ram::new(budget.capacity()),
             flights: Arc::default(),
             line: Line::new(config.fetches_max as usize, config.fetch_queue_max as usize),
-            budget: Budget::new(terms.capacity),
+            budget,
             disks,
             upstream,
             clock,
@@ -111,7 +113,31 @@ impl Tiers {
             purging: tokio::sync::Mutex::default(),
         });
         tiers.begin_repairs();
-        tiers
+        Ok(tiers)
+    }
+
+    /// Applies another capacity, in bytes: at once if it is more, by evicting if it is less. What others hold at
+    /// that moment leaves when they let go.
+    pub fn resize(&self, capacity: u64) -> Result<(), MapMemoryError> {
+        self.budget.resize(capacity)?;
+        self.ram.resize(self.budget.capacity());
+        while self.budget.excess() > 0 && self.make_room() {}
+        Ok(())
+    }
+
+    /// Gives up a chunk in memory; `false` if there is none that would make room.
+    pub fn make_room(&self) -> bool {
+        let evicted = self.ram.evict_one();
+        if evicted {
+            self.stats.evicted();
+        }
+        evicted
+    }
+
+    /// Bytes as they may go to a listener: fewer of them, in a place of their own, while slow listeners hold up too
+    /// much memory.
+    pub fn lend(&self, bytes: Bytes) -> Bytes {
+        self.budget.lend(bytes, || self.make_room())
     }
 
     /// The object as it may be served now; if upstream is to be asked behind the answer, that begins here. What
@@ -322,7 +348,8 @@ impl Tiers {
             resident_chunks,
             resident_bytes,
             used_bytes: self.budget.used(),
-            capacity_bytes: self.terms.capacity,
+            detached_bytes: self.budget.detached(),
+            capacity_bytes: self.budget.capacity(),
             ..self.stats.snapshot()
         }
     }

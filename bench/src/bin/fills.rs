@@ -78,7 +78,7 @@ impl Upstream for Slow {
 }
 
 impl World {
-    fn cold(latency: Duration) -> Self {
+    fn cold(latency: Duration) -> Result<Self> {
         let bytes = (0..LEN).map(|at| ((at * 31) >> 8) as u8).collect();
         let upstream = Arc::new(Slow { latency, bytes, asked: AtomicUsize::new(0) });
         let clock = Arc::new(|| UnixTime(1_800_000_000));
@@ -88,8 +88,8 @@ impl World {
             Arc::clone(&upstream) as Arc<dyn Upstream>,
             Handle::current(),
             clock,
-        );
-        Self { upstream, cache }
+        )?;
+        Ok(Self { upstream, cache })
     }
 
     /// Seconds until the last byte of the range is there; then the bytes are checked to be right.
@@ -133,7 +133,7 @@ async fn main() -> Result<()> {
     let latency = Duration::from_millis(args.latency_ms);
     let (mut cold, mut range, mut left) = (Row::default(), Row::default(), Row::default());
     for _ in 0..args.rounds {
-        let world = Arc::new(World::cold(latency));
+        let world = Arc::new(World::cold(latency)?);
         let listeners = (0..args.listeners).map(|_| {
             let world = Arc::clone(&world);
             tokio::spawn(async move { world.listen(0, CHUNK_LEN).await }).map_err(anyhow::Error::from)
@@ -142,10 +142,10 @@ async fn main() -> Result<()> {
         let times = times.collect::<Result<Vec<_>>>()?;
         cold.add(&times, world.asked())?;
 
-        let world = World::cold(latency);
+        let world = World::cold(latency)?;
         range.add(&[world.listen(0, 1 << 20).await?], world.asked())?;
 
-        let world = World::cold(latency);
+        let world = World::cold(latency)?;
         for _ in 0..args.leavers {
             let leaver = world.listen(0, CHUNK_LEN).now_or_never();
             ensure!(leaver.is_none(), "the leaver was served before it could leave");

@@ -63,7 +63,7 @@ impl Buffers {
         let writers: Vec<_> = flight
             .chunks()
             .filter_map(|no| no.span(flight.view.meta().total_len))
-            .map(|chunk| SlotWriter::new(held.split(chunk.len())))
+            .filter_map(|chunk| held.split(chunk.len()).into_writer())
             .collect();
         debug_assert_eq!(held.bytes(), 0, "what is reserved is what the chunks need");
         flight.furnish(writers.iter().map(|writer| Arc::clone(writer.slot())).collect());

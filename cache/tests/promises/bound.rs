@@ -69,3 +69,73 @@ async fn a_slow_listener_does_not_hold_the_flight_it_came_with() {
         item.unwrap();
     }
 }
+
+/// Listeners who ask for one chunk of `/a` each and do not read on.
+async fn hold(world: &World, chunks: std::ops::Range<u64>) -> Vec<bytes::Bytes> {
+    let mut held = Vec::new();
+    for no in chunks {
+        let (_, mut body) = body_of(world.get(between(no * CHUNK, (no + 1) * CHUNK - 1)).await.unwrap());
+        while let Some(item) = body.next().await {
+            held.push(item.unwrap().0);
+        }
+    }
+    held
+}
+
+/// Listeners who take their chunk of `/a` and go.
+async fn pass(world: &World, chunks: std::ops::Range<u64>) {
+    for no in chunks {
+        drop(hold(world, no..no + 1).await);
+    }
+}
+
+#[tokio::test]
+async fn slow_listeners_who_hold_up_too_much_are_sent_small_copies_of_the_same_bytes() {
+    let world = World::with(small(), true);
+    world.upstream.put("/a", 1, 40 * CHUNK);
+    let slow = hold(&world, 0..8).await;
+    // What passes through the other half finds the slow ones in its way, and they are counted from then on.
+    pass(&world, 8..40).await;
+    let stats = world.cache.stats();
+    assert!(stats.detached_bytes > stats.capacity_bytes / 4, "{stats:?}");
+    assert!(stats.used_bytes <= stats.capacity_bytes);
+    let copies = hold(&world, 0..1).await;
+    assert_eq!(copies.iter().map(|copy| copy.len()).collect::<Vec<_>>(), [64 * 1024; 4]);
+    assert!(copies.iter().all(|copy| copy.as_ptr() != slow[0].as_ptr()));
+    assert_eq!(copies.concat(), slow[0]);
+    assert!(world.cache.stats().used_bytes <= stats.capacity_bytes, "copies count");
+    drop((slow, copies));
+    assert_eq!(world.cache.stats().detached_bytes, 0);
+    assert_eq!(hold(&world, 39..40).await[0].len() as u64, CHUNK);
+}
+
+#[tokio::test]
+async fn memory_shrinks_and_grows_without_a_restart() {
+    let world = World::with(RamConfig { capacity_bytes: ByteSize::mib(16), ..RamConfig::default() }, true);
+    world.upstream.put("/a", 1, 64 * CHUNK);
+    pass(&world, 0..64).await;
+    assert_eq!(world.cache.stats().used_bytes, 16 << 20);
+    let held = hold(&world, 60..64).await;
+    world.cache.resize_ram(ByteSize(1)).unwrap();
+    let stats = world.cache.stats();
+    assert_eq!((stats.capacity_bytes, stats.used_bytes), (4 << 20, 4 << 20), "the least there may be");
+    pass(&world, 0..64).await;
+    assert_eq!(world.cache.stats().used_bytes, 4 << 20);
+    world.cache.resize_ram(ByteSize::mib(32)).unwrap();
+    pass(&world, 0..64).await;
+    assert_eq!(world.cache.stats().used_bytes, 16 << 20, "all of it fits");
+    drop(held);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fetch_that_waits_for_memory_gets_it_when_a_listener_lets_go() {
+    let world = World::with(small(), true);
+    world.upstream.put("/a", 1, 17 * CHUNK);
+    let held = hold(&world, 0..16).await;
+    let wanted = between(16 * CHUNK, 17 * CHUNK - 1);
+    let (answer, ()) = tokio::join!(world.read(wanted), async {
+        tokio::task::yield_now().await;
+        drop(held);
+    });
+    assert!(answer.unwrap().is_of("/a", 1, 17 * CHUNK));
+}

@@ -313,7 +313,7 @@ fn open(
     let tells = Arc::clone(clock);
     let now: Arc<dyn Clock> = Arc::new(move || UnixTime(tells.load(Ordering::Relaxed)));
     let disks = Disks::open_on(&config.volumes, media, Arc::clone(&now), &runtime, 1).unwrap();
-    RangeCache::over(disks, config, Arc::clone(upstream) as Arc<dyn Upstream>, runtime, now)
+    RangeCache::over(disks, config, Arc::clone(upstream) as Arc<dyn Upstream>, runtime, now).unwrap()
 }
 
 impl World {
