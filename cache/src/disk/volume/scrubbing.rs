@@ -88,7 +88,13 @@ impl Inner {
         let sealed =
             |segment: &u32| self.segments.get(*segment).is_some_and(|slot| slot.state() == State::Sealed);
         let next = || (1..=count).map(|step| (scrub.segment + step) % count).find(sealed);
-        let Some(segment) = suspect.filter(sealed).or_else(next) else { return false };
+        let Some(segment) = suspect.filter(sealed).or_else(next) else {
+            if self.scrub_is_hurried() {
+                // There is nothing to look at, and that is seen.
+                self.counters.scrubbed_all();
+            }
+            return false;
+        };
         if suspect != Some(segment) && segment <= scrub.segment {
             self.counters.scrubbed_all();
         }

@@ -33,7 +33,8 @@ impl Volume {
         inner.wear.lock().retune(dwpd, capacity, now.0);
     }
 
-    /// Has every record checked once from now on, faster than the terms say. [`Volume::work`] does it.
+    /// Has every record of a sealed segment checked once from now on, faster than the terms say. [`Volume::work`]
+    /// does it.
     pub fn scrub_all(&self) {
         // The round under way began before now, so the one after it counts.
         let until = self.inner.stats().scrub_passes + 2;
@@ -53,7 +54,11 @@ impl Inner {
     /// Bytes that scrubbing may read in a second just now.
     pub(super) fn scrub_rate(&self) -> u64 {
         let usual = self.terms.scrub_bytes_per_sec;
-        let until = self.tuning.hurry_until.load(Ordering::Relaxed);
-        if until > 0 && self.counters.scrub_rounds() < until { usual.max(HURRY_BYTES_PER_SEC) } else { usual }
+        if self.scrub_is_hurried() { usual.max(HURRY_BYTES_PER_SEC) } else { usual }
+    }
+
+    /// Whether a round that was asked for is not over.
+    pub(super) fn scrub_is_hurried(&self) -> bool {
+        self.counters.scrub_rounds() < self.tuning.hurry_until.load(Ordering::Relaxed)
     }
 }

@@ -222,3 +222,11 @@ async fn a_scrub_by_command_looks_at_everything_once() {
     world.until(|status| status[0].stats.is_some_and(|stats| stats.scrub_passes >= 2));
     assert!(world.status("a").stats.unwrap().scrubbed_bytes > 0);
 }
+
+#[tokio::test]
+async fn a_scrub_of_a_volume_with_nothing_sealed_ends() {
+    let world = World::new(&ssds(["a"]));
+    world.offer(&keys(1));
+    world.command("a", DiskOrder::Scrub).await;
+    world.until(|status| status[0].stats.is_some_and(|stats| stats.scrub_passes >= 2));
+}
