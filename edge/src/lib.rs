@@ -28,7 +28,7 @@ pub mod verdict;
 
 use antiphon_cache::disk::health::{Cause, State};
 use antiphon_cache::disk::set::{DiskEvent, Disks};
-use antiphon_cache::{CacheConfig, RangeCache};
+use antiphon_cache::{CacheConfig, MapMemoryError, RangeCache};
 use antiphon_core::secret::SecretError;
 use antiphon_core::{Clock, Secret};
 use antiphon_drm::token::{UrlKeys, UrlKeysError};
@@ -116,6 +116,9 @@ pub enum StartError {
     /// The cache cannot be opened.
     #[error(transparent)]
     Cache(#[from] antiphon_cache::OpenError),
+    /// There is not that much memory; what was applied before stays.
+    #[error(transparent)]
+    Memory(#[from] MapMemoryError),
     /// HTTP/3 cannot be spoken.
     #[error(transparent)]
     Http3(#[from] H3Error),
@@ -214,6 +217,7 @@ impl Running {
         config.check()?;
         let mut applied = self.cache_config.lock();
         let waiting = applied.needs_restart(&config.cache);
+        self.edge.cache().resize_ram(config.cache.capacity_bytes)?;
         let disks = self.edge.cache().disks();
         disks.set_admission(config.cache.admission);
         for volume in &config.cache.volumes {
@@ -317,7 +321,6 @@ fn build(config: &Config, clock: Arc<dyn Clock>) -> Result<Edge, StartError> {
     let seed = RandomState::new().hash_one(0_u8);
     let cache =
         RangeCache::open(&config.cache, Arc::new(origin), Handle::current(), Arc::clone(&clock), seed)?;
-    cache.disks().set_admission(config.cache.admission);
     let limits = &config.limits;
     let connections =
         Connections::new(limits.connections_max as usize, limits.connections_per_address_max as usize);

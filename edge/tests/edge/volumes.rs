@@ -87,7 +87,11 @@ async fn live_keys_are_applied_and_others_wait_for_a_restart() {
     let mut changed = world.config.clone();
     changed.cache.admission = AdmissionRule::Nothing;
     changed.cache.volumes[0].dwpd = 9.0;
-    assert_eq!(world.edge.reconfigure(&changed).unwrap(), Vec::<String>::new());
+    for capacity in [ByteSize::mib(64), ByteSize::mib(16), ByteSize::mib(32)] {
+        changed.cache.capacity_bytes = capacity;
+        assert_eq!(world.edge.reconfigure(&changed).unwrap(), Vec::<String>::new());
+        assert_eq!(world.edge.edge().cache().stats().capacity_bytes, capacity.0);
+    }
     changed.cache.stall_ms += 1;
     assert_eq!(world.edge.reconfigure(&changed).unwrap(), ["cache.stall_ms"]);
     changed.cache.volumes[0].dwpd = -1.0;
