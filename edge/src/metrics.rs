@@ -86,7 +86,13 @@ struct CacheGauges {
     fetch_failures: IntCounter,
     fetched_bytes: IntCounter,
     evictions: IntCounter,
+    abandoned: IntCounter,
+    revalidations: IntCounter,
+    purges: IntCounter,
+    disk_reads: IntCounterVec,
+    repairs: IntCounter,
     flights: IntGauge,
+    line: IntGaugeVec,
     resident_chunks: IntGauge,
     bytes: IntGaugeVec,
 }
@@ -196,7 +202,7 @@ impl CacheGauges {
         Ok(Self {
             answers: table.counters(
                 "edge_cache_answers_total",
-                "Questions to the cache by how they began. hit: memory; follow: another listener's fetch; miss: a fetch of its own; negative: a remembered 404; failure: no bytes at all.",
+                "Questions to the cache by how they began. hit: memory; ssd, hdd: a volume; follow: another listener's fetch or read; miss: a fetch of its own; stale: past its time, because the origin was being asked or is in trouble; negative: a remembered 404; failure: no bytes at all.",
                 &["how"],
             )?,
             fetches: table.counter("edge_cache_fetches_total", "Fetches the cache began.")?,
@@ -206,7 +212,30 @@ impl CacheGauges {
                 "edge_cache_evictions_total",
                 "Chunks that made room for others. Close to the rate of fetched chunks, the memory is full and works; give it more if the hit rate is low.",
             )?,
-            flights: table.gauge("edge_cache_flights", "Fetches under way now.")?,
+            abandoned: table.counter(
+                "edge_cache_fetches_abandoned_total",
+                "Fetches given up two seconds after the last listener had left. Skipping does that; a jump means listeners give up waiting.",
+            )?,
+            revalidations: table.counter(
+                "edge_cache_revalidations_total",
+                "Questions to the origin whether an object has changed. Many means its max-age is short.",
+            )?,
+            purges: table.counter("edge_cache_purges_total", "Purges, whatever their size.")?,
+            disk_reads: table.counters(
+                "edge_cache_disk_reads_total",
+                "Chunks that a volume seemed to have, by what came of it. All but read cost a fetch. missing: given up, purged or replaced meanwhile, normal. corrupt: the disk changed bytes, look at edge_cache_volume_* for which. failed: errors, the deadline or a full queue.",
+                &["outcome"],
+            )?,
+            repairs: table.counter(
+                "edge_cache_repairs_total",
+                "Chunks that scrubbing found damaged and that were brought again before anybody asked.",
+            )?,
+            line: table.gauges(
+                "edge_cache_line",
+                "Fetches at the origin (busy) and in line for it (waiting) now. Waiting for long: raise cache.fetches_max, or the origin is slow.",
+                &["what"],
+            )?,
+            flights: table.gauge("edge_cache_flights", "Fetches and reads of volumes under way now.")?,
             resident_chunks: table.gauge("edge_cache_resident_chunks", "Chunks in memory now.")?,
             bytes: table.gauges(
                 "edge_cache_bytes",
@@ -219,6 +248,9 @@ impl CacheGauges {
     fn update(&self, now: &Stats) {
         for (how, total) in [
             ("hit", now.hits),
+            ("ssd", now.ssd_hits),
+            ("hdd", now.hdd_hits),
+            ("stale", now.stale),
             ("follow", now.follows),
             ("miss", now.misses),
             ("negative", now.negative_hits),
@@ -230,6 +262,21 @@ impl CacheGauges {
         raise(&self.fetch_failures, now.fetch_failures);
         raise(&self.fetched_bytes, now.fetched_bytes);
         raise(&self.evictions, now.evictions);
+        raise(&self.abandoned, now.abandoned);
+        raise(&self.revalidations, now.revalidations);
+        raise(&self.purges, now.purges);
+        raise(&self.repairs, now.repairs);
+        for (outcome, total) in [
+            ("read", now.disk_reads),
+            ("missing", now.disk_missing),
+            ("corrupt", now.disk_corrupt),
+            ("failed", now.disk_failed),
+        ] {
+            raise(&self.disk_reads.with_label_values(&[outcome]), total);
+        }
+        for (what, length) in [("busy", now.fetching), ("waiting", now.queued)] {
+            self.line.with_label_values(&[what]).set(signed(length));
+        }
         self.flights.set(signed(now.flights));
         self.resident_chunks.set(signed(now.resident_chunks));
         for (what, bytes) in
