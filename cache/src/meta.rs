@@ -148,8 +148,8 @@ impl Metas {
     /// How upstream refused the object a short while ago.
     pub fn negative(&self, key: ObjKey) -> Option<UpstreamError> {
         let negative = self.negative.as_ref()?.get(&key)?;
-        let (now, floor) = (self.generations.now(), || self.generations.floor(key, &[]).newest());
-        (negative.asked_in == now || negative.asked_in >= floor()).then_some(negative.error)
+        let counts = self.generations.counts_untagged(key, negative.asked_in);
+        counts.then_some(negative.error)
     }
 
     /// The object as upstream describes it, having been asked in generation `asked_in`. `None` if it was purged

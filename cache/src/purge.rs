@@ -58,6 +58,8 @@ pub(crate) struct Generations {
     /// Invariant: at least every floor in `table`. Raised after the floor is in there, so that whoever sees the
     /// generation sees the floor.
     now: AtomicU64,
+    /// Invariant: at least every floor of a tag or a prefix in `table`, and raised before `now` is.
+    tagged: AtomicU64,
     table: RwLock<Table>,
 }
 
@@ -90,7 +92,16 @@ impl Generations {
     /// From here on the purge holds.
     pub fn apply(&self, record: &PurgeRecord) {
         self.table.write().lower(record, SCOPES_MAX);
+        if matches!(record.scope, PurgeScope::Tag(_) | PurgeScope::TagPrefix { .. }) {
+            self.tagged.fetch_max(record.generation, Ordering::AcqRel);
+        }
         self.now.fetch_max(record.generation, Ordering::AcqRel);
+    }
+
+    /// Whether what was asked in generation `asked_in` counts whatever tags the object turns out to have.
+    pub fn counts_untagged(&self, object: ObjKey, asked_in: u64) -> bool {
+        asked_in >= self.now()
+            || asked_in >= self.tagged.load(Ordering::Acquire) && asked_in >= self.floor(object, &[]).newest()
     }
 
     /// The oldest generations that count for an object.
@@ -273,6 +284,15 @@ mod tests {
             generations.apply(&record);
             assert_eq!(generations.now(), want);
         }
+    }
+
+    #[test]
+    fn what_was_asked_before_a_purge_counts_for_an_unknown_object_unless_the_purge_may_have_hit_it() {
+        let generations = after(&[record(PurgeScope::Object(object(1)), 4)]);
+        assert!(!generations.counts_untagged(object(1), 3) && generations.counts_untagged(object(1), 4));
+        assert!(generations.counts_untagged(object(2), 3));
+        generations.apply(&record(Purge::Tag("x".into()).scope(), 6));
+        assert!(!generations.counts_untagged(object(2), 5) && generations.counts_untagged(object(2), 6));
     }
 
     #[test]

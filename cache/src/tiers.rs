@@ -225,7 +225,10 @@ impl Tiers {
     fn join_contact(self: &Arc<Self>, object: &ObjName, inquiry: Inquiry, priority: Priority) -> Joined {
         let mut running = self.flights.lock();
         let now = self.generations.now();
-        if let Some(contact) = running.contact(object.key(), now) {
+        // What a contact will say must not be older than a purge that may hit the object.
+        let counts =
+            |contact: &&Arc<Contact>| self.generations.counts_untagged(object.key(), contact.asks_in);
+        if let Some(contact) = running.contact(object.key()).filter(counts) {
             contact.urgency.add(priority);
             return Joined::Contact(Arc::clone(contact), Source::Flight);
         }

@@ -124,6 +124,21 @@ async fn a_head_that_a_purge_overtakes_is_asked_for_again() {
 }
 
 #[tokio::test]
+async fn purges_of_other_objects_do_not_part_those_who_wait_for_a_first_contact() {
+    let world = World::holding(LEN);
+    world.upstream.close();
+    let mut listeners: Vec<_> = (0..50).map(|_| Box::pin(world.read(None))).collect();
+    for listener in &mut listeners {
+        assert!(listener.as_mut().now_or_never().is_none());
+        world.purge(Purge::Object(ObjName::new("/b")), PurgeManner::Hard).await;
+    }
+    world.upstream.let_pass(u64::MAX);
+    let answers = futures_util::future::join_all(listeners).await;
+    assert!(answers.iter().all(|answer| answer.as_ref().unwrap().is_of("/a", 1, LEN)));
+    assert_eq!(world.upstream.count(), 1);
+}
+
+#[tokio::test]
 async fn a_purge_lets_not_found_be_asked_again() {
     let world = World::new();
     assert!(matches!(world.get(None).await, Err(FetchError::Upstream(UpstreamError::Missing))));
