@@ -44,8 +44,8 @@ pub trait Medium: Send + Sync + 'static {
     /// Bytes of `part`, 0 when there is none.
     fn len(&self, part: Part) -> io::Result<u64>;
 
-    /// Makes `part` `len` bytes long. Data grows with its space allocated, so that later writes cannot run out of
-    /// it, and does not shrink below what it has on a raw device.
+    /// Makes `part` `len` bytes long. Data and purge log grow with their space allocated, so that later writes
+    /// cannot run out of it; data does not shrink below what it has on a raw device.
     fn resize(&self, part: Part, len: u64) -> io::Result<()>;
 
     /// What an operator should know about it: that it works, but not as it should.

@@ -89,7 +89,7 @@ pub struct OsMedium {
     parts: [Stored; 4],
     /// The data would not be opened with `O_DIRECT`.
     buffered: bool,
-    /// The data grew without its space being allocated.
+    /// A file grew without its space being allocated.
     sparse: AtomicBool,
     /// Held, and with it the right to write, until the medium is dropped. `None`: read-only.
     _lock: Option<File>,
@@ -247,7 +247,7 @@ impl OsMedium {
         })
     }
 
-    /// Grows the data to `len` bytes with their space.
+    /// Grows a file to `len` bytes with their space.
     fn allocate(&self, file: &File, len: u64) -> io::Result<()> {
         match rustix::fs::fallocate(file, FallocateFlags::empty(), 0, len) {
             Err(Errno::OPNOTSUPP) => {
@@ -287,7 +287,7 @@ impl Medium for OsMedium {
             match part {
                 Part::Data if self.stored(part).device && len <= here => Ok(()),
                 Part::Data if self.stored(part).device => Err(io::ErrorKind::StorageFull.into()),
-                Part::Data if len >= here => self.allocate(file, len),
+                Part::Data | Part::PurgeLog if len >= here.max(1) => self.allocate(file, len),
                 _ => file.set_len(len),
             }
         })
@@ -394,6 +394,9 @@ mod tests {
         use std::os::unix::fs::MetadataExt;
         let dir = TempDir::new().unwrap();
         let medium = open(&dir, OpenMode::Serve).unwrap();
+        for (part, _) in PARTS {
+            medium.resize(part, 0).unwrap();
+        }
         medium.resize(Part::Data, 1 << 20).unwrap();
         let found = std::fs::metadata(medium.path(Part::Data)).unwrap();
         let sparse = medium.warnings().iter().any(|warning| matches!(warning, Warning::Sparse { .. }));

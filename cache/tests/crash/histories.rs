@@ -162,6 +162,8 @@ fn fail(world: &mut World) {
         }
         _ => {
             world.medium.unplug();
+            // What is being synced meanwhile may be lost.
+            world.may_be_damaged = true;
             world.work(3);
             read(world);
             purge(world);

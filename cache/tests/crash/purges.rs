@@ -3,6 +3,7 @@
 use crate::oracle::object;
 use crate::world::World;
 use antiphon_cache::disk::format::PurgeScope;
+use antiphon_cache::disk::medium::{Medium, Part};
 
 const SEEDS: u64 = 60;
 
@@ -25,4 +26,21 @@ fn a_log_that_is_shortened_forgets_no_purge_wherever_the_power_goes() {
         world.oracle.check_purges(&world.volume.purges());
     }
     assert!(crashes > 40, "{crashes} of {SEEDS} times the power went");
+}
+
+#[test]
+fn a_full_file_system_takes_hundreds_of_purges_still() {
+    let mut world = World::new(1);
+    let len = |part| world.medium.len(part).unwrap();
+    let full = [Part::Super, Part::Data, Part::PurgeLog, Part::Snapshot].map(len).iter().sum();
+    world.medium.set_space(full);
+    for round in 0..2 {
+        for no in 0..900 {
+            assert!(world.purge(PurgeScope::Object(object(no % 100)), false), "{no} of round {round}");
+        }
+        world.volume.compact_purges().unwrap();
+    }
+    let killed = world.medium.kill();
+    world.reopen(killed);
+    assert_eq!(world.volume.purges().len(), 100);
 }

@@ -7,7 +7,7 @@
 //!
 //! Does not know: how what is on the disk is found again; that is recovery's.
 
-use super::purging::{PURGES_MAX, Purges};
+use super::purging::{LOG_LEN_MIN, PURGES_MAX, Purges};
 use super::reading::MERGE_MAX;
 use super::scrubbing::Scrub;
 use super::segments::Segments;
@@ -263,6 +263,8 @@ fn lay_out(medium: &dyn Medium, block: &SuperBlock) -> Result<(), VolumeError> {
     empty(Part::Super)?;
     empty(Part::Snapshot)?;
     empty(Part::PurgeLog)?;
+    act(Act::Resize, Part::PurgeLog, medium.resize(Part::PurgeLog, LOG_LEN_MIN))?;
+    act(Act::Sync, Part::PurgeLog, medium.sync(Part::PurgeLog))?;
     let len = u64::from(block.seg_count) << block.geometry.segment_shift();
     act(Act::Resize, Part::Data, medium.resize(Part::Data, len))?;
     let highest = erase_headers(medium, block)?;

@@ -24,6 +24,10 @@ pub(super) struct Purges {
     objects: HashMap<ObjKey, u64>,
 }
 
+/// The log has so many bytes from the start, for a thousand purges: data may take all other space of a file system,
+/// and a purge must not fail for want of it.
+pub(super) const LOG_LEN_MIN: u64 = 64 * 1024;
+
 /// A log has so many purges at most: 4 MiB.
 pub const PURGES_MAX: usize = 65_536;
 
@@ -76,6 +80,9 @@ impl Inner {
         self.append(0, &bytes)?;
         self.resize(Part::PurgeLog, bytes.len() as u64)?;
         self.sync(Part::PurgeLog)?;
+        if (bytes.len() as u64) < LOG_LEN_MIN {
+            self.resize(Part::PurgeLog, LOG_LEN_MIN)?;
+        }
         *used = bytes.len() as u64;
         *self.purges.lock() = Purges::of(kept);
         Ok(())
