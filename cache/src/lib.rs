@@ -1,12 +1,14 @@
-//! The tiers: chunks of encrypted objects, kept close to the listener.
+//! The tiers: chunks of encrypted objects, kept close to the listener: in memory, on volumes, and upstream.
 //!
 //! Promises
-//! - The bytes of an answer are those of one version of the object, whatever happens upstream meanwhile.
+//! - The bytes of an answer are those of one version of the object, whatever happens upstream or to a disk meanwhile.
 //! - At most one fetch per missing chunk runs at a time, however many wait; neighbours are fetched in one
 //!   request. A listener who leaves neither restarts nor spoils it.
-//! - No chunk is kept before it is complete and checked.
+//! - No chunk is kept before it is complete and checked, none is read from a volume without a check, and none is
+//!   served that was asked from upstream before a purge that hit it: across a crash, if the purge was answered `Ok`.
+//! - What upstream said is served as long as upstream allowed, and no longer.
 //! - Memory for bytes stays within its bound: kept, in flight and still being sent, all counted.
-//! - Everything waits for a limited time, under a name in [`RamConfig`].
+//! - Everything waits for a limited time, under a name in [`CacheConfig`]; nobody waits for a write to a volume.
 //!
 //! Does not know: HTTP, tokens, keys. The bytes are ciphertext and stay so.
 
