@@ -23,8 +23,10 @@ impl Shelf {
 fn after_three_laps_the_newest_are_there_and_every_byte_is_right() {
     let mut shelf = Shelf::of(10);
     let a_lap = 10 * 75;
+    let empty = shelf.volume.stats();
     shelf.lap(0..3 * a_lap);
     let stats = shelf.volume.stats();
+    assert_eq!((stats.index_bytes, stats.staging_bytes), (empty.index_bytes, 0));
     assert!(stats.reclaimed >= 20, "{stats:?}");
     assert!(stats.segments[0] >= 3 && stats.segments[3] == 0, "{stats:?}");
     let kept = (0..3 * a_lap).filter(|no| shelf.has(*no, 1)).count();
