@@ -108,7 +108,7 @@ impl PurgeRecord {
 /// purge and are not free become a purge of everything.
 pub fn parse_log(bytes: &[u8]) -> (Vec<PurgeRecord>, usize) {
     let slots: Vec<_> = bytes.chunks_exact(PURGE_LEN).collect();
-    let used = slots.iter().rposition(|slot| slot.iter().any(|byte| *byte != 0)).map_or(0, |last| last + 1);
+    let used = slots.iter().rposition(|slot| **slot != [0; PURGE_LEN]).map_or(0, |last| last + 1);
     let mut records: Vec<PurgeRecord> = Vec::new();
     // The generation before a run of unreadable slots, inside one.
     let mut lost_after = None;
