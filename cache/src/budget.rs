@@ -31,8 +31,8 @@ pub(crate) struct Held {
     bytes: u64,
 }
 
-/// Memory in which nothing may be evicted after so many attempts has no place for a copy.
-const COPY_ATTEMPTS: u32 = 4;
+/// Who does not wait has so many chunks make room; places in the wrong slots may be freed first.
+const ATTEMPTS: u32 = 64;
 
 impl Budget {
     /// A budget of as many slots as fit into `capacity` bytes. Readers may hold up `detached_pct` percent of it.
@@ -102,17 +102,21 @@ impl Budget {
         self.copy(&bytes, make_room).unwrap_or(bytes)
     }
 
-    fn copy(&self, bytes: &[u8], mut make_room: impl FnMut() -> bool) -> Option<Bytes> {
-        let bytes = &bytes[..bytes.len().min(QUARTER_LEN)];
+    /// Memory for one chunk of `len` bytes without waiting, if `make_room` finds some within [`ATTEMPTS`].
+    pub fn writer(&self, len: usize, mut make_room: impl FnMut() -> bool) -> Option<SlotWriter> {
         let mut attempts = 0;
-        let plot = loop {
-            match self.arena.take(bytes.len()) {
-                Some(plot) => break plot,
-                None if attempts < COPY_ATTEMPTS && make_room() => attempts += 1,
+        loop {
+            match self.arena.take(len) {
+                Some(plot) => return SlotWriter::new(plot, len),
+                None if attempts < ATTEMPTS && make_room() => attempts += 1,
                 None => return None,
             }
-        };
-        let mut writer = SlotWriter::new(plot, bytes.len())?;
+        }
+    }
+
+    fn copy(&self, bytes: &[u8], make_room: impl FnMut() -> bool) -> Option<Bytes> {
+        let bytes = &bytes[..bytes.len().min(QUARTER_LEN)];
+        let mut writer = self.writer(bytes.len(), make_room)?;
         writer.push(bytes);
         writer.slot().bytes(0, bytes.len())
     }
@@ -290,6 +294,6 @@ mod tests {
             calls += 1;
             true
         });
-        assert_eq!((lent.len(), calls), (SLOT_LEN, COPY_ATTEMPTS));
+        assert_eq!((lent.len(), calls), (SLOT_LEN, ATTEMPTS));
     }
 }

@@ -22,6 +22,8 @@ mod fault;
 mod fill;
 mod flight;
 mod line;
+#[doc(hidden)]
+pub mod memory;
 mod meta;
 mod object;
 pub mod policy;
