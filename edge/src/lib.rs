@@ -224,8 +224,6 @@ impl Running {
             // One that is new is among those that wait for a restart.
             disks.set_dwpd(&volume.called(), volume.dwpd);
         }
-        let capacity = config.cache.capacity_bytes;
-        self.edge.cache().resize_ram(capacity).map_err(antiphon_cache::OpenError::from)?;
         applied.take_live(&config.cache);
         Ok(waiting)
     }
