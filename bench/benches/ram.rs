@@ -7,6 +7,7 @@
 
 #![expect(clippy::print_stdout, reason = "results are what this program is for")]
 
+use antiphon_bench::trace::{Terms, Trace};
 use antiphon_cache::memory::Memory;
 use antiphon_cache::policy::s3fifo::{Capacity, S3Fifo};
 use antiphon_cache::{ChunkKey, ObjName};
@@ -275,35 +276,41 @@ fn churn_one(name: &str) -> Result<()> {
 const SONGS: usize = 100_000;
 const ACCESSES: usize = 15_000_000;
 
-/// Hit ratio on listening: songs by a power of the rank, 15 to 25 chunks each, a quarter left at once, a quarter
-/// somewhere; 400 listeners at a time, so that songs are heard in turn; every 50,000 plays a song is new.
+/// Hit ratio on two traces: a city's, as the simulator replays it, and a plain one made here.
 fn ratio() -> Result<()> {
-    let trace = listening();
-    println!("\nHit ratio in %, {ACCESSES} accesses, {SLOTS} slots:\n\n| engine | hits |\n| --- | --- |");
-    println!("| antiphon | {:.1} |", percent(&trace, &mut Sharded::new(64)));
-    println!("| antiphon, one shard | {:.1} |", percent(&trace, &mut Sharded::new(1)));
-    let value = Bytes::from_static(b"x");
+    let city = Trace::new(&Terms::default()).accesses.iter().map(|access| access.chunk).collect();
+    println!("\nHit ratio in %, {ACCESSES} accesses, {SLOTS} slots:\n");
+    println!("| engine | listening | a city |\n| --- | --- | --- |");
+    let traces: [Vec<u32>; 2] = [listening(), city];
+    let row = |name: &str, hits: [f64; 2]| println!("| {name} | {:.1} | {:.1} |", hits[0], hits[1]);
+    row("antiphon", traces.each_ref().map(|trace| percent(trace, &mut Sharded::new(64))));
+    row("antiphon, one shard", traces.each_ref().map(|trace| percent(trace, &mut Sharded::new(1))));
     for name in &NAMES[1..] {
-        let engine = engine(name, SLOTS, 1)?;
-        let mut hits = 0;
-        for no in &trace {
-            let obj = antiphon_cache::ObjKey::from_bytes(spread_key(*no));
-            let key = ChunkKey { obj, no: *no };
-            if engine.get(key).is_some() {
-                hits += 1;
-            } else {
-                engine.put(key, &value);
-            }
-        }
-        println!("| {name} | {:.1} |", f64::from(hits) * 100.0 / trace.len() as f64);
+        row(name, [percent_of(name, &traces[0])?, percent_of(name, &traces[1])?]);
     }
     Ok(())
+}
+
+fn percent_of(name: &str, trace: &[u32]) -> Result<f64> {
+    let (engine, value) = (engine(name, SLOTS, 1)?, Bytes::from_static(b"x"));
+    let mut hits = 0;
+    for no in trace {
+        let key = ChunkKey { obj: antiphon_cache::ObjKey::from_bytes(spread_key(*no)), no: *no };
+        if engine.get(key).is_some() {
+            hits += 1;
+        } else {
+            engine.put(key, &value);
+        }
+    }
+    Ok(f64::from(hits) * 100.0 / trace.len() as f64)
 }
 
 fn spread_key(no: u32) -> [u8; 16] {
     (u128::from(no) * 0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835).to_le_bytes()
 }
 
+/// Songs by a power of the rank, 15 to 25 chunks each, a quarter left at once, a quarter somewhere; 400 listeners at
+/// a time, so that songs are heard in turn; every 50,000 plays a song is new.
 fn listening() -> Vec<u32> {
     let mut chance = Chance(42);
     let mut songs: Vec<u32> = (0..SONGS as u32).collect();

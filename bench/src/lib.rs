@@ -10,6 +10,10 @@
 #![expect(clippy::print_stdout, reason = "results are what these programs are for")]
 
 pub mod cpu;
+pub mod curve;
 pub mod load;
+pub mod replay;
+pub mod simulation;
 pub mod stage;
 pub mod table;
+pub mod trace;

@@ -250,4 +250,6 @@ fn home(hash: KeyHash, buckets: usize) -> Home {
 }
 
 #[cfg(test)]
+mod races;
+#[cfg(test)]
 mod tests;
