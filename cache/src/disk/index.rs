@@ -50,7 +50,7 @@ pub struct Candidates {
 pub struct Evicted(pub Entry);
 
 /// The share of slots that are full when the index holds the entries it was made for. Two buckets of eight
-/// run over for fewer than one key in a million there.
+/// run over for about one key in a million there.
 pub const FILL: f64 = 1.0 / 1.4;
 /// More entries than this are never found for one key: two buckets of eight.
 pub const CANDIDATES_MAX: usize = 16;
