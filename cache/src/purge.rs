@@ -16,6 +16,7 @@
 use crate::disk::format::{PurgeRecord, PurgeScope};
 use crate::object::{ObjKey, ObjName};
 use antiphon_core::UnixTime;
+use antiphon_core::dice::scatter;
 use parking_lot::RwLock;
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, HashMap};
@@ -222,11 +223,7 @@ pub(crate) fn mix(ver: u64, floor: u64) -> u64 {
     if floor == 0 {
         return ver;
     }
-    // The finaliser of SplitMix64 over both.
-    let mut mixed = ver ^ floor.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    mixed ^ (mixed >> 31)
+    scatter(ver ^ floor.wrapping_mul(0x9e37_79b9_7f4a_7c15))
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@
 
 pub mod chunk;
 pub mod config;
+pub mod dice;
 pub mod ids;
 pub mod media;
 pub mod path;
@@ -18,6 +19,7 @@ pub mod size;
 pub mod time;
 
 pub use chunk::{CHUNK_LEN, ChunkNo};
+pub use dice::Dice;
 pub use ids::{DeviceId, SessionId, SongId};
 pub use media::{AssetId, Epoch, Gapless, Loudness, Quality, Rendition, Scheme};
 pub use path::ObjectPath;

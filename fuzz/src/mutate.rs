@@ -1,8 +1,6 @@
 //! Seeded damage: the same seed spoils the same corpus in the same way, on every machine.
 
-/// A small random source (splitmix64); not for secrets.
-#[derive(Clone, Debug)]
-pub struct Dice(u64);
+pub use antiphon_core::Dice;
 
 /// Longest input that a mutation makes, in bytes.
 pub const INPUT_LEN_MAX: usize = 64 * 1024;
@@ -59,26 +57,6 @@ const WORDS: [&str; 40] = [
     "mdat",
     "EDGESIX1",
 ];
-
-impl Dice {
-    /// The source that this seed makes.
-    pub fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-
-    /// The next number.
-    pub fn roll(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    /// A number below `bound`; 0 for a bound of 0.
-    pub fn below(&mut self, bound: usize) -> usize {
-        (self.roll() % (bound.max(1) as u64)) as usize
-    }
-}
 
 /// One of `corpus`, changed in a few places; at most [`INPUT_LEN_MAX`] bytes.
 pub fn mutated(corpus: &[Vec<u8>], dice: &mut Dice) -> Vec<u8> {

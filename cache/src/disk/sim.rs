@@ -11,15 +11,13 @@
 mod part;
 
 use super::aligned::{AlignedBuf, PAGE_LEN};
+pub use antiphon_core::Dice;
+
 use super::medium::{ENODEV, ENOSPC, EROFS, Medium, Part, Trouble};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use part::PartState;
 use std::collections::BTreeMap;
 use std::io;
-
-/// A small random source (splitmix64), for tests.
-#[derive(Clone, Debug)]
-pub struct Dice(u64);
 
 /// What a fault is about.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -84,31 +82,6 @@ struct State {
     waiting: usize,
     /// Bytes that all parts together may have.
     space: u64,
-}
-
-impl Dice {
-    /// The source that this seed makes.
-    pub fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-
-    /// The next number.
-    pub fn roll(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    /// A number below `bound`; 0 for a bound of 0.
-    pub fn below(&mut self, bound: usize) -> usize {
-        (self.roll() % (bound.max(1) as u64)) as usize
-    }
-
-    /// True one time in `times`.
-    pub fn one_in(&mut self, times: usize) -> bool {
-        self.below(times) == 0
-    }
 }
 
 impl SimMedium {

@@ -204,19 +204,16 @@ fn table<T: Clone, const N: usize>(rows: &[T], row: impl Fn(T) -> [u32; N]) -> V
     (rows.len() as u32).to_be_bytes().into_iter().chain(words).collect()
 }
 
-/// Chance from a seed (SplitMix64), so that a failure can be met again.
-pub struct Dice(u64);
+/// Chance from a seed, so that a failure can be met again.
+pub struct Dice(antiphon_core::Dice);
 
 impl Dice {
     pub fn new(seed: u64) -> Self {
-        Self(seed)
+        Self(antiphon_core::Dice::new(seed))
     }
 
     pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ self.0 >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ mixed >> 31
+        self.0.roll()
     }
 
     pub fn below(&mut self, limit: u64) -> u64 {

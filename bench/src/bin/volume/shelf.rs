@@ -7,6 +7,7 @@ use antiphon_cache::disk::volume::{
     Class, Did, Found, NewRecord, Offered, Shape, UnixMillis, Volume, VolumeTerms,
 };
 use antiphon_cache::{ChunkKey, ObjKey};
+use antiphon_core::Dice;
 use anyhow::{Context, Result};
 use std::path::Path;
 use std::sync::Arc;
@@ -131,10 +132,7 @@ pub fn fill_chunk(no: u64, payload: &mut [u8]) {
     }
 }
 
-/// A number that looks like chance (splitmix64).
+/// A number that looks like chance.
 pub fn mix(number: u64) -> u64 {
-    let mixed = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    mixed ^ (mixed >> 31)
+    Dice::new(number).roll()
 }

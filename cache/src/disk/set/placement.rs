@@ -8,6 +8,7 @@
 //! Does not know: what state a volume is in.
 
 use crate::object::ChunkKey;
+use antiphon_core::Dice;
 use antiphon_core::chunk::GROUP;
 
 /// A volume as placement sees it.
@@ -41,12 +42,8 @@ pub(super) fn mix_name(seed: u64, name: &str, purpose: u64) -> u64 {
     name.bytes().fold(mix(seed ^ purpose), |hash, byte| mix(hash ^ u64::from(byte)))
 }
 
-/// The finaliser of SplitMix64.
 fn mix(word: u64) -> u64 {
-    let word = word.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    word ^ (word >> 31)
+    Dice::new(word).roll()
 }
 
 #[cfg(test)]
