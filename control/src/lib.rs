@@ -44,7 +44,7 @@ use crate::metrics::Metrics;
 use crate::page::Page;
 use crate::server::{Door, Places, Terms};
 use crate::state::State;
-use antiphon_core::{Clock, UnixTime};
+use antiphon_core::{Clock, UnixTime, chain};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -201,12 +201,12 @@ async fn keep_house(app: Arc<App>, keep_days: u32, mut stop: watch::Receiver<boo
         match app.state.forget_before(moment).await {
             Ok(0) => {}
             Ok(sessions) => tracing::info!(sessions, "old sessions were forgotten"),
-            Err(error) => tracing::error!(error = %verdict::chain(&error), "forget old sessions"),
+            Err(error) => tracing::error!(error = %chain(&error), "forget old sessions"),
         }
         let reader = Arc::clone(&app);
         match tokio::task::spawn_blocking(move || reader.keys.reload()).await {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::error!(error = %verdict::chain(&error), "read the key ring anew"),
+            Ok(Err(error)) => tracing::error!(error = %chain(&error), "read the key ring anew"),
             Err(error) => tracing::error!(%error, "read the key ring anew"),
         }
     }

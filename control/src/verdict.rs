@@ -15,14 +15,13 @@ use crate::layouts::LayoutError;
 use crate::limits::Held;
 use crate::policy::PolicyError;
 use crate::state::{ReportError, StateError};
-use antiphon_core::SongId;
+use antiphon_core::{SongId, chain};
 use antiphon_drm::keys::KeyError;
 use antiphon_drm::licence::LicenceError;
 use antiphon_drm::token::SignError;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 use serde_json::{Map, Value as Json};
-use std::error::Error;
 use std::sync::Arc;
 
 /// Why a request is not granted.
@@ -287,18 +286,6 @@ fn problem(verdict: &Verdict, detail: &str) -> Response {
     }
     response.extensions_mut().insert(Code(verdict.code));
     response
-}
-
-/// An error and its causes, on one line.
-pub fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@
 //!
 //! Does not know: HTTP, keys, tiers, databases.
 
+pub mod chain;
 pub mod chunk;
 pub mod config;
 pub mod dice;
@@ -18,6 +19,7 @@ pub mod secret;
 pub mod size;
 pub mod time;
 
+pub use chain::chain;
 pub use chunk::{CHUNK_LEN, ChunkNo};
 pub use dice::Dice;
 pub use ids::{DeviceId, SessionId, SongId};

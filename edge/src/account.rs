@@ -11,7 +11,7 @@ use crate::reply::Cut;
 use crate::request::Proto;
 use crate::verdict::Verdict;
 use antiphon_cache::{FetchError, ObjName, Source};
-use antiphon_core::{Clock, Span};
+use antiphon_core::{Clock, Span, chain};
 use antiphon_drm::token::{Token, Verified};
 use http::{Method, StatusCode};
 use std::sync::Arc;
@@ -187,16 +187,4 @@ impl std::fmt::Debug for Account {
             .field("bytes", &self.bytes)
             .finish_non_exhaustive()
     }
-}
-
-/// An error with its causes, on one line.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        next = cause.source();
-    }
-    text
 }

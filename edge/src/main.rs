@@ -5,7 +5,7 @@
 //! cannot work, 1 any other failure.
 
 use antiphon_core::config;
-use antiphon_core::{Clock, UnixTime};
+use antiphon_core::{Clock, UnixTime, chain};
 use antiphon_edge::config::Config;
 use antiphon_edge::{Running, StartError, account};
 use anyhow::Context;
@@ -132,7 +132,7 @@ impl Signals {
                 _ = self.hang_up.recv() => {
                     match running.reload_keys() {
                         Ok(()) => tracing::info!("read the token keys anew"),
-                        Err(error) => tracing::error!(error = account::chain(&error), "read the token keys anew"),
+                        Err(error) => tracing::error!(error = chain(&error), "read the token keys anew"),
                     }
                     match load(file).and_then(|config| Ok(running.reconfigure(&config)?)) {
                         Ok(waiting) if waiting.is_empty() => tracing::info!("applied the configuration"),

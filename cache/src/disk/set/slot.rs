@@ -13,6 +13,7 @@ use crate::disk::medium::Medium;
 use crate::disk::pool::{Pool, Stalls, Worker};
 use crate::disk::set::placement::Seat;
 use crate::disk::volume::{Progress, UnixMillis, Volume};
+use antiphon_core::chain;
 use parking_lot::{Mutex, RwLock};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -232,16 +233,4 @@ impl Slot {
     fn is_recovering(&self) -> bool {
         self.health(|health| health.state() == State::Recovering)
     }
-}
-
-/// An error with its causes, in one line.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }
