@@ -8,7 +8,7 @@
 //! Does not know: listeners. Everything here blocks.
 
 use super::opening::AnyError;
-use super::slot::{Live, Slot, chain};
+use super::slot::{Live, Slot};
 use super::{Context, Doing};
 use crate::config::Class;
 use crate::disk::format::{PurgeRecord, PurgeScope};
@@ -16,6 +16,7 @@ use crate::disk::health::{Event, State};
 use crate::disk::os::OpenMediumError;
 use crate::disk::pool::{Next, Pool, Worker};
 use crate::disk::volume::{Did, Volume, VolumeError};
+use antiphon_core::chain;
 use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -102,8 +103,7 @@ impl Life {
         let Self { slot, context, .. } = self;
         let (volume, medium) = context.open(&slot.config_now(), self.doing)?;
         context.learned(&volume.purges());
-        catch_up(&volume, &slot.owed.lock())?;
-        slot.owed.lock().clear();
+        pay(slot, &volume)?;
         if slot.config.class == Class::Ssd {
             volume.hand_evicted_to(context.next_tier());
         }
@@ -111,6 +111,10 @@ impl Life {
         let threads = slot.config.io_threads as usize;
         let pool = Pool::open(&format!("read-{}", slot.name), threads, slot.config.io_queue_max as usize)?;
         let installed = slot.install(self.number, Live { volume: volume.clone(), medium, pool });
+        if installed {
+            // Those of the moments in which it was told what it owed and not yet in its place.
+            pay(slot, &volume)?;
+        }
         context.opened();
         Ok(installed.then_some(volume))
     }
@@ -165,11 +169,20 @@ pub(super) fn note_error(slot: &Slot, error: &VolumeError, now: Duration) {
     }
 }
 
+/// Tells `volume` what is owed to it, until nothing is. Purges that come meanwhile do not wait for the disk.
+fn pay(slot: &Slot, volume: &Volume) -> Result<(), VolumeError> {
+    loop {
+        let owed = slot.owed.lock().clone();
+        if owed.is_empty() {
+            return Ok(());
+        }
+        catch_up(volume, &owed)?;
+        slot.owed.lock().retain(|record| !owed.contains(record));
+    }
+}
+
 /// Tells `volume` those of `owed` that it does not know yet.
 pub(super) fn catch_up(volume: &Volume, owed: &[PurgeRecord]) -> Result<(), VolumeError> {
-    if owed.is_empty() {
-        return Ok(());
-    }
     let name = |record: &PurgeRecord| (record.generation, record.scope);
     let known: HashSet<(u64, PurgeScope)> = volume.purges().iter().map(name).collect();
     let missed = owed.iter().filter(|record| !known.contains(&name(record)));
