@@ -42,22 +42,11 @@ pub struct DiskStatus {
     /// Purges that it has yet to be told.
     pub purges_owed: usize,
     /// How far its recovery is, or was when it ended.
-    pub recovery: Option<Recovery>,
+    pub recovery: Option<Progress>,
     /// What works, but not as it should.
     pub remarks: Vec<String>,
     /// What the volume itself counts; none while it is out.
     pub stats: Option<VolumeStats>,
-}
-
-/// How far a recovery is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct Recovery {
-    /// Segments looked at.
-    pub segments: u32,
-    /// Segments there are.
-    pub of: u32,
-    /// Records found.
-    pub records: u64,
 }
 
 impl Disks {
@@ -71,6 +60,7 @@ impl Inner {
     fn status(&self, slot: &Slot) -> DiskStatus {
         let now = self.context.now();
         let live = slot.live();
+        let stats = live.as_ref().map(|live| live.volume.stats());
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let (state, cause, lasting, bypassed, errors_last_minute) = slot.health(|health| {
             (health.state(), health.cause(), health.lasting(now), health.is_bypassed(), health.errors(now))
@@ -90,18 +80,18 @@ impl Inner {
             crowded: read(&slot.counters.crowded),
             queued: live.as_ref().map_or(0, |live| live.pool.queued()),
             purges_owed: slot.owed.lock().len(),
-            recovery: slot.progress.lock().map(Recovery::from),
-            remarks: live.as_ref().map_or_else(Vec::new, |live| remarks(slot, live)),
-            stats: live.map(|live| live.volume.stats()),
+            recovery: *slot.progress.lock(),
+            remarks: live.iter().zip(&stats).flat_map(|(live, stats)| remarks(slot, live, stats)).collect(),
+            stats,
         }
     }
 }
 
 /// What the medium says, and whether the volume is another one than the configuration speaks of.
-fn remarks(slot: &Slot, live: &Live) -> Vec<String> {
+fn remarks(slot: &Slot, live: &Live, stats: &VolumeStats) -> Vec<String> {
     let mut remarks = live.medium.remarks();
     let segment = live.volume.geometry().segment_len();
-    let (made, asked) = (live.volume.stats().capacity_bytes, slot.config.capacity_bytes.0);
+    let (made, asked) = (stats.capacity_bytes, slot.config.capacity_bytes.0);
     let other_size = asked > 0 && asked / segment != made / segment;
     if other_size || segment != slot.config.segment_bytes.0 {
         let (made, segment) = (ByteSize(made), ByteSize(segment));
@@ -110,10 +100,4 @@ fn remarks(slot: &Slot, live: &Live) -> Vec<String> {
         ));
     }
     remarks
-}
-
-impl From<Progress> for Recovery {
-    fn from(progress: Progress) -> Self {
-        Self { segments: progress.segments, of: progress.of, records: progress.records }
-    }
 }

@@ -19,9 +19,10 @@ use crate::disk::format::{Footer, FooterEntry, Record, RecordHeader, SegmentHead
 use crate::disk::index::{Marks, Place};
 use crate::disk::medium::Part;
 use crate::object::ChunkKey;
+use serde::Serialize;
 
 /// How far recovery is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Progress {
     /// Segments looked at.
     pub segments: u32,
