@@ -67,11 +67,7 @@ async fn bytes(
     range: Option<RangeSpec>,
     account: Account,
 ) -> Reply {
-    let found = match edge.cache.try_ram(name, range) {
-        Some(hit) => Ok(hit),
-        None => edge.cache.get(name, range).await,
-    };
-    match found {
+    match edge.cache.get(name, range).await {
         Ok(RangeReply::Granted { meta, span, source, freshness, body }) => {
             let grant = Grant { span, source, freshness, partial: range.and(span) };
             granted(wish, &meta, grant, body, account)
