@@ -3,6 +3,7 @@
 use super::At;
 use super::offline::bytes;
 use antiphon_core::Secret;
+use antiphon_edge::admin::volumes::ORDER_HEADER;
 use anyhow::{Context, Result, bail};
 use serde_json::Value as Json;
 use std::fmt::Write;
@@ -63,7 +64,7 @@ impl Node {
 
     async fn order(&self, path: &str, order: &str) -> Result<String> {
         let url = format!("{}/cache/{path}", self.base);
-        let mut request = self.http.post(url).header("antiphon-order", order);
+        let mut request = self.http.post(url).header(ORDER_HEADER, order);
         if let Some(secret) = &self.secret {
             request = request.bearer_auth(String::from_utf8_lossy(secret.expose()));
         }

@@ -9,7 +9,6 @@
 use super::life::begin;
 use super::{Disks, Doing};
 use crate::disk::health::{Event, State};
-use serde::Deserialize;
 
 /// An order to a volume.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,8 +20,7 @@ pub struct DiskCommand {
 }
 
 /// What a volume can be told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DiskOrder {
     /// Take nothing more, serve what is there: before a disk is removed.
     Drain,

@@ -102,13 +102,13 @@ impl Inner {
                 None => return Ok(false),
             },
         };
-        let started_at = (reclaim.next, reclaim.decided);
+        let started_at = reclaim.next;
         if self.advance(&mut reclaim, now, lost) {
             self.counters.reclaimed();
             self.retire(writer, reclaim.segment);
             return Ok(true);
         }
-        let progress = started_at.0 != reclaim.next;
+        let progress = started_at != reclaim.next;
         writer.reclaim = Some(reclaim);
         Ok(progress)
     }
