@@ -6,7 +6,7 @@
 //!
 //! Promises
 //! - Bytes leave in order; nothing stays behind after a flush or a shutdown.
-//! - At most [`STAGED_RECORDS_MAX`] records and one wait to be sent, and less than one to be encrypted.
+//! - At most [`STAGED_BYTES_MAX`] and two records wait to be sent, and less than one to be encrypted.
 //!
 //! Does not know: HTTP.
 
@@ -22,14 +22,15 @@ pub struct Records<S> {
     tls: TlsStream<S>,
     /// Short pieces that wait for more of them. Invariant: fewer than [`RECORD_BYTES`].
     carry: Vec<u8>,
-    /// Records that were made since the connection last sent everything.
+    /// Bytes of records that were made since the connection last sent everything.
     staged: usize,
 }
 
 /// Plain bytes in a full record (RFC 8446 §5.1).
 const RECORD_BYTES: usize = 16 * 1024;
-/// With so many records waiting to be sent, no more are made: a range of 64 KiB and its head leave in one write.
-const STAGED_RECORDS_MAX: usize = 6;
+/// With so much waiting to be sent, no more records are made: a range of 64 KiB and its head leave in one write, on
+/// HTTP/2 with the heads of its frames.
+const STAGED_BYTES_MAX: usize = 6 * RECORD_BYTES;
 /// Shorter pieces are copied and joined with others: a record costs as much as copying this much, or more.
 const SMALL_BYTES: usize = 1024;
 
@@ -59,7 +60,7 @@ impl<S> Records<S> {
     /// Makes one record.
     fn seal(&mut self, piece: &[u8]) -> io::Result<()> {
         debug_assert!(piece.len() <= RECORD_BYTES, "a record holds its piece");
-        self.staged += 1;
+        self.staged += piece.len();
         self.tls.get_mut().1.writer().write_all(piece)
     }
 
@@ -87,7 +88,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Stage for Records<S> {
         for buf in bufs {
             let mut rest = &buf[..];
             while !rest.is_empty() {
-                if self.staged >= STAGED_RECORDS_MAX {
+                if self.staged >= STAGED_BYTES_MAX {
                     return Ok(taken);
                 }
                 let len = self.take(rest)?;
@@ -129,7 +130,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Records<S> {
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        if this.staged >= STAGED_RECORDS_MAX {
+        if this.staged >= STAGED_BYTES_MAX {
             ready!(this.poll_send(cx))?;
         }
         Poll::Ready(this.stage(bufs))
@@ -229,7 +230,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn long_pieces_are_records_and_short_ones_are_joined() {
         let mut world = world(1 << 20).await;
-        for frame in 0..3 {
+        for frame in 0..4 {
             let head = [frame; 9];
             let payload = vec![frame; RECORD_BYTES];
             let taken = world.ours.stage(&[IoSlice::new(&head), IoSlice::new(&payload)]).unwrap();
@@ -237,8 +238,8 @@ mod tests {
         }
         world.ours.flush().await.unwrap();
         let (plain, records) = receive(&mut world.wire, &mut world.client).await;
-        assert_eq!(plain.len(), 3 * (9 + RECORD_BYTES));
-        assert_eq!(records, [9, 1 << 14, 9, 1 << 14, 9, 1 << 14]);
+        assert_eq!(plain.len(), 4 * (9 + RECORD_BYTES));
+        assert_eq!(records, [9, 1 << 14, 9, 1 << 14, 9, 1 << 14, 9, 1 << 14]);
 
         for short in 0..20 {
             assert_eq!(world.ours.stage(&[IoSlice::new(&[short; 1000])]).unwrap(), 1000);
@@ -251,11 +252,11 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn no_more_than_its_share_waits_in_memory() {
         let mut world = world(1 << 20).await;
-        let much = vec![7; 3 * STAGED_RECORDS_MAX * RECORD_BYTES];
-        assert_eq!(world.ours.stage(&[IoSlice::new(&much)]).unwrap(), STAGED_RECORDS_MAX * RECORD_BYTES);
+        let much = vec![7; 3 * STAGED_BYTES_MAX];
+        assert_eq!(world.ours.stage(&[IoSlice::new(&much)]).unwrap(), STAGED_BYTES_MAX);
         assert_eq!(world.ours.stage(&[IoSlice::new(&much)]).unwrap(), 0);
         world.ours.flush().await.unwrap();
-        assert_eq!(world.ours.stage(&[IoSlice::new(&much)]).unwrap(), STAGED_RECORDS_MAX * RECORD_BYTES);
+        assert_eq!(world.ours.stage(&[IoSlice::new(&much)]).unwrap(), STAGED_BYTES_MAX);
     }
 
     #[tokio::test(start_paused = true)]
